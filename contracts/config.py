@@ -1,0 +1,167 @@
+"""The frozen, strict config base: unknown keys are refused with the nearest name, and identity is what is left without placement and gates.
+
+Fields are part of a stage's identity unless typed `Placement[...]` (where and how fast it runs) or `Gate[...]` (a threshold that
+re-checks, never re-trains), so forgetting the mark re-runs too much and never too little.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import json
+from collections.abc import Iterator, Sequence
+from typing import Annotated, Any, Self, TypeVar, get_args
+
+import yaml
+from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic.fields import FieldInfo
+
+from contracts.errors import ConfigError
+
+_T = TypeVar("_T")
+
+
+class _Mark:
+    """Takes a field out of the identity; `name` says why."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+PLACEMENT, GATE = _Mark("placement"), _Mark("gate")
+Placement = Annotated[_T, PLACEMENT]
+Gate = Annotated[_T, GATE]
+
+
+class Config(BaseModel):
+    """Base of every typed document. Frozen; unknown keys are refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+
+    @classmethod
+    def parse(cls, data: Any, where: str = "") -> Self:
+        """Validate `data`; raise ConfigError naming every bad field, with the nearest known name for an unknown one."""
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            lines = [_explain(cls, dict(e)) for e in error.errors(include_url=False)]
+            raise ConfigError("; ".join(lines), where=where or cls.__name__, do="correct the field(s) named above") from None
+
+    @classmethod
+    def from_yaml(cls, text: str, where: str = "") -> Self:
+        """Parse one YAML document."""
+        try:
+            data = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise ConfigError(f"not valid YAML: {error}", where=where, do="correct the YAML syntax") from None
+        return cls.parse(data or {}, where)
+
+    def to_yaml(self) -> str:
+        """The document as YAML; `from_yaml` gives an equal object back."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+
+    def override(self, assignments: Sequence[str]) -> Self:
+        """A copy with `a.b=c` assignments applied (values are YAML; a list element is addressed by its index or its `name`)."""
+        data = self.model_dump(mode="json")
+        for assignment in assignments:
+            path, found, value = assignment.partition("=")
+            if not found:
+                raise ConfigError(f"'{assignment}' is not of the form key.path=value", do="write for example training.seed=7")
+            _assign(data, path.strip().split("."), yaml.safe_load(value), assignment)
+        return type(self).parse(data, "override")
+
+
+def identity(value: Any) -> Any:
+    """JSON-ready value of everything that changes a result: all fields but those marked Placement or Gate."""
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {name: identity(getattr(value, name)) for name, info in fields.items() if not marked(info)}
+    if isinstance(value, dict):
+        return {str(k): identity(v) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [identity(v) for v in value]
+    return value.value if hasattr(value, "value") and hasattr(value, "name") else value
+
+
+def marked(info: FieldInfo) -> str | None:
+    """'placement', 'gate' or None."""
+    for mark in _marks(info):
+        return mark.name
+    return None
+
+
+def _marks(info: FieldInfo) -> list[_Mark]:
+    found = [m for m in info.metadata if isinstance(m, _Mark)]
+    for argument in get_args(info.annotation):
+        found += [m for m in getattr(argument, "__metadata__", ()) if isinstance(m, _Mark)]
+    return found
+
+
+def digest(value: Any) -> str:
+    """First 32 hex digits of the sha256 of `value` as canonical JSON."""
+    return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()[:32]
+
+
+def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of every leaf of a JSON-like value."""
+    items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
+    if items is None or not value:
+        yield path, value
+        return
+    for key, child in items:
+        yield from leaves(child, f"{path}.{key}" if path else str(key))
+
+
+def nearest(name: str, known: Sequence[str]) -> str:
+    """' (did you mean ...?)' or the list of known names."""
+    close = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
+    return f" (did you mean '{close[0]}'?)" if close else f" (known: {', '.join(known)})"
+
+
+def _explain(root: type[BaseModel], error: dict[str, Any]) -> str:
+    path = [str(part) for part in error["loc"]]
+    dotted = ".".join(path) or "document"
+    if error["type"] == "extra_forbidden":
+        return f"unknown key '{dotted}'{nearest(path[-1], _names_at(root, path[:-1]))}"
+    return f"{dotted}: {error['msg'].removeprefix('Value error, ')} (got {error.get('input')!r:.80})"
+
+
+def _names_at(model: type[BaseModel], path: list[str]) -> list[str]:
+    for part in path:
+        info = model.model_fields.get(part)
+        if info is None:
+            continue  # an index or key inside a list or mapping: the element's model is already in hand
+        inner = _model_in(info.annotation)
+        if inner is None:
+            return []
+        model = inner
+    return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)
+
+
+def _assign(data: Any, path: list[str], value: Any, assignment: str) -> None:
+    for part in path[:-1]:
+        data = data[_key(data, part, assignment)]
+    last = path[-1]
+    if isinstance(data, dict):
+        data[last] = value  # an unknown key is refused by validation, with the nearest name
+    else:
+        data[_key(data, last, assignment)] = value
+
+
+def _key(data: Any, part: str, assignment: str) -> Any:
+    if isinstance(data, dict) and part in data:
+        return part
+    if isinstance(data, list):
+        if part.isdigit() and int(part) < len(data):
+            return int(part)
+        for index, element in enumerate(data):
+            if isinstance(element, dict) and element.get("name") == part:
+                return index
+    known = list(data) if isinstance(data, dict) else [str(e.get("name", i)) for i, e in enumerate(data)] if isinstance(data, list) else []
+    raise ConfigError(f"no '{part}' in override '{assignment}'{nearest(part, [str(k) for k in known])}", do="correct the path left of '='")
