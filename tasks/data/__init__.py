@@ -1,0 +1,1 @@
+"""Data craft: sources, filters, deduplication, held-out split, tokenizer, token shards."""
