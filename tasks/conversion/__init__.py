@@ -1,0 +1,1 @@
+"""Conversion: Megatron checkpoint to Hugging Face folder, behind a parity gate."""

@@ -1,0 +1,1 @@
+"""Evaluation: what the converted model can do, with intervals."""

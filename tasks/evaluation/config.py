@@ -1,0 +1,82 @@
+"""Evaluation section of a recipe: what is measured on the converted model.
+
+Bits per byte decide at small scale; the pair tasks carry signal from about 0.4 million tokens on; four-way tasks stay at chance
+there (Smol Training Playbook, early-signal tasks).
+"""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from contracts.config import Config, Placement
+
+__all__ = ["BitsPerByteConfig", "EvaluationConfig", "PairsConfig", "SamplingConfig"]
+
+PairTask = Literal["grammar_pairs", "code_keyword_pairs"]
+
+
+class BitsPerByteConfig(Config):
+    """Compression of held-out text, per source, against a token bigram of the training shards."""
+
+    heldout_bytes: int = Field(100_000, ge=1000)
+    """Held-out text to score per source, in UTF-8 bytes (whole documents, in a seeded order)."""
+    window: int = Field(1024, ge=16)
+    """Longest context in tokens; never more than the model's own maximum."""
+    bigram_tokens: int = Field(5_000_000, ge=1000)
+    """Training tokens per source that the bigram counts, from the start of the shard."""
+    resamples: int = Field(1000, ge=100)
+    """Resamples of the bootstrap over documents."""
+
+
+class PairsConfig(Config):
+    """Minimal pairs built from held-out text, scored through lm-eval: the true sentence or line should be the likelier one."""
+
+    tasks: list[PairTask] = ["grammar_pairs", "code_keyword_pairs"]
+    """Which pair tasks to build and run."""
+    items: int = Field(200, ge=1)
+    """Items per task; at least 100 for a difference to mean anything (Smol Training Playbook, evaluation guidebook)."""
+    contamination_ngram: int = Field(13, ge=0)
+    """An item that shares an n-gram of this many words with training text is dropped and counted (0: no check)."""
+
+
+class SamplingConfig(Config):
+    """Text generated for a reader, not for a score."""
+
+    prompts: int = Field(2, ge=0)
+    """Prompts per source, taken from held-out text."""
+    prompt_bytes: int = Field(120, ge=8)
+    """Length of a prompt in UTF-8 bytes, cut at a word."""
+    new_tokens: int = Field(48, ge=1)
+    """Tokens to generate for each prompt."""
+    temperature: float = Field(0.8, ge=0.0)
+    """Sampling temperature (0: greedy)."""
+    top_p: float = Field(0.95, gt=0.0, le=1.0)
+    """Share of the probability mass to draw from."""
+
+
+class EvaluationConfig(Config):
+    """Configuration of the stage `evaluate`."""
+
+    bits_per_byte: BitsPerByteConfig = BitsPerByteConfig()
+    """Bits per byte of held-out text."""
+    pairs: PairsConfig = PairsConfig()
+    """Minimal pairs of grammar and code."""
+    samples: SamplingConfig = SamplingConfig()
+    """Generated text."""
+    code_sources: list[str] = ["*code*", "*stack*"]
+    """Name patterns of the sources that hold program text; grammar pairs come from all others."""
+    confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
+    """Coverage of every interval."""
+    seed: int = 0
+    """Seed of the choice of documents and items, of the bootstrap and of the generated text."""
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """Precision of the forward passes."""
+    batch_size: Placement[int] = Field(16, ge=1)
+    """Sequences per forward pass; recorded with every result."""
+
+    def is_code(self, source: str) -> bool:
+        """Whether `source` holds program text."""
+        return any(fnmatchcase(source, pattern) for pattern in self.code_sources)
