@@ -39,7 +39,12 @@ class ConversionConfig(Config):
     float32: Gate[ParityBounds] = ParityBounds()
     """Bounds for an export in float32."""
     bfloat16: Gate[ParityBounds] = ParityBounds(
-        max_logit_difference=0.5, max_kl=1e-3, min_top1_agreement=0.97, max_perplexity_difference=0.01, max_embedding_difference=0.02, greedy_tokens=0
+        max_logit_difference=0.5,
+        max_kl=1e-3,
+        min_top1_agreement=0.97,
+        max_perplexity_difference=0.01,
+        max_embedding_difference=0.02,
+        greedy_tokens=0,
     )
     """Bounds for an export in bfloat16 (8 bits of mantissa: each weight off by up to 0.4 %)."""
     heldout_tokens: Gate[int] = Field(2048, ge=64)

@@ -22,7 +22,9 @@ class BitsPerByteConfig(Config):
     """Compression of held-out text, per source, against a token bigram of the training shards."""
 
     heldout_bytes: int = Field(100_000, ge=1000)
-    """Held-out text to score per source, in UTF-8 bytes (whole documents, in a seeded order)."""
+    """Held-out text to score per source, in UTF-8 bytes (documents in a seeded order)."""
+    document_bytes: int = Field(8000, ge=100)
+    """Score at most this much of one document, from its start, so that no single file decides."""
     window: int = Field(1024, ge=16)
     """Longest context in tokens; never more than the model's own maximum."""
     bigram_tokens: int = Field(5_000_000, ge=1000)
@@ -34,7 +36,7 @@ class BitsPerByteConfig(Config):
 class PairsConfig(Config):
     """Minimal pairs built from held-out text, scored through lm-eval: the true sentence or line should be the likelier one."""
 
-    tasks: list[PairTask] = ["grammar_pairs", "code_keyword_pairs"]
+    tasks: list[PairTask] = Field(["grammar_pairs", "code_keyword_pairs"])
     """Which pair tasks to build and run."""
     items: int = Field(200, ge=1)
     """Items per task; at least 100 for a difference to mean anything (Smol Training Playbook, evaluation guidebook)."""
@@ -66,7 +68,7 @@ class EvaluationConfig(Config):
     """Minimal pairs of grammar and code."""
     samples: SamplingConfig = SamplingConfig()
     """Generated text."""
-    code_sources: list[str] = ["*code*", "*stack*"]
+    code_sources: list[str] = Field(["*code*", "*stack*"])
     """Name patterns of the sources that hold program text; grammar pairs come from all others."""
     confidence: Annotated[float, Field(gt=0.5, lt=1.0)] = 0.95
     """Coverage of every interval."""
