@@ -1,0 +1,230 @@
+"""What a report shows, as typed data: everything the page prints, nothing about how it looks."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field
+
+from contracts.config import Config
+
+StageState = Literal["ran", "reused", "running", "failed", "waiting"]
+Points = list[tuple[float, float]]
+
+
+class Interval(Config):
+    """A number with the ends of its confidence interval."""
+
+    value: float
+    """Point estimate."""
+    low: float | None = None
+    """Lower end; unset: not estimated."""
+    high: float | None = None
+    """Upper end; unset: not estimated."""
+
+
+class StageView(Config):
+    """One box of the DAG."""
+
+    name: str
+    """Name of the stage."""
+    kind: str = ""
+    """Craft that does it."""
+    state: StageState = "waiting"
+    """What happened to it in this run."""
+    seconds: float | None = None
+    """Wall time it took when it was made."""
+    fingerprint: str = ""
+    """Identity of its artifact."""
+    inputs: dict[str, str] = Field(default_factory=dict)
+    """Role -> stage it was read from."""
+    created: str = ""
+    """When its artifact was committed."""
+    manifest: dict[str, Any] = Field(default_factory=dict)
+    """The whole manifest."""
+
+
+class PhaseCurve(Config):
+    """What one training phase logged, over tokens seen since the first step of the first phase."""
+
+    name: str
+    """Name of the phase."""
+    start_tokens: float = 0
+    """Tokens seen when it began."""
+    end_tokens: float = 0
+    """Tokens seen when it ended."""
+    loss: Points = Field(default_factory=list)
+    """(tokens, training loss)."""
+    eval_loss: dict[str, Points] = Field(default_factory=dict)
+    """Source -> (tokens, held-out loss)."""
+    learning_rate: Points = Field(default_factory=list)
+    """(tokens, learning rate)."""
+    grad_norm: Points = Field(default_factory=list)
+    """(tokens, gradient norm)."""
+    throughput: Points = Field(default_factory=list)
+    """(tokens, tokens per second)."""
+    mixture: dict[str, float] = Field(default_factory=dict)
+    """Source -> share of the phase."""
+    layouts: list[str] = Field(default_factory=list)
+    """Parallel layouts it ran at."""
+    interventions: list[str] = Field(default_factory=list)
+    """What was changed or repaired on the way."""
+
+
+class Removal(Config):
+    """What one filter took out of a source."""
+
+    name: str
+    """Filter."""
+    documents: int
+    """Documents it removed."""
+    samples: list[str] = Field(default_factory=list)
+    """Beginnings of a few of them."""
+
+
+class SourceView(Config):
+    """One source of text, from raw to tokens."""
+
+    name: str
+    """Name of the source."""
+    documents_in: int = 0
+    """Documents read."""
+    documents: int = 0
+    """Documents kept for training."""
+    bytes: int = 0
+    """UTF-8 bytes kept for training."""
+    tokens: int = 0
+    """Tokens for training."""
+    heldout_documents: int = 0
+    """Documents held out."""
+    heldout_bytes: int = 0
+    """Bytes held out."""
+    heldout_tokens: int = 0
+    """Tokens held out."""
+    epochs: float | None = None
+    """Times it was read during training."""
+    removed: list[Removal] = Field(default_factory=list)
+    """What each filter removed."""
+    samples: list[str] = Field(default_factory=list)
+    """Beginnings of a few kept documents."""
+
+    @property
+    def bytes_per_token(self) -> float | None:
+        """Bytes one token stands for."""
+        return self.bytes / self.tokens if self.tokens else None
+
+
+class Check(Config):
+    """One line of a gate: what was measured against which bound."""
+
+    name: str
+    """What was compared."""
+    value: str
+    """What was measured."""
+    bound: str = ""
+    """What was allowed."""
+    passed: bool
+    """Whether it holds."""
+
+
+class BitsPerByte(Config):
+    """Compression of one held-out source; lower is better."""
+
+    source: str
+    """Held-out source."""
+    model: Interval
+    """The model."""
+    bigram: Interval | None = None
+    """A token bigram trained on the same shards."""
+
+    @property
+    def wins(self) -> bool:
+        """True when the model needs fewer bits, and the intervals, where known, do not touch."""
+        if self.bigram is None:
+            return False
+        mine = self.model.high if self.model.high is not None else self.model.value
+        other = self.bigram.low if self.bigram.low is not None else self.bigram.value
+        return mine < other
+
+
+class Accuracy(Config):
+    """Share of right answers of one task."""
+
+    task: str
+    """Task."""
+    score: Interval
+    """Accuracy, 0 to 1."""
+    chance: float = 0.5
+    """Accuracy of guessing."""
+    questions: int = 0
+    """Questions asked."""
+
+
+class Sample(Config):
+    """A continuation written by the final model."""
+
+    prompt: str
+    """What it was given."""
+    text: str
+    """What it wrote."""
+    note: str = ""
+    """How it was sampled."""
+
+
+class Link(Config):
+    """A place to look further."""
+
+    title: str
+    """Words of the link."""
+    url: str
+    """Address (http, https or file)."""
+
+
+class ReportView(Config):
+    """Everything one report page shows."""
+
+    recipe: str
+    """Name of the recipe."""
+    recipe_yaml: str = ""
+    """The resolved recipe."""
+    question: str = ""
+    """What the model was trained to find out."""
+    created: str = ""
+    """When the page was made."""
+    headline: dict[str, str] = Field(default_factory=dict)
+    """Facts of the model: parameters, layers, vocabulary..."""
+    stages: list[StageView] = Field(default_factory=list)
+    """The DAG."""
+    phases: list[PhaseCurve] = Field(default_factory=list)
+    """Training, phase by phase."""
+    sources: list[SourceView] = Field(default_factory=list)
+    """The data."""
+    tokenizer: dict[str, str] = Field(default_factory=dict)
+    """Facts of the tokenizer."""
+    parity: list[Check] = Field(default_factory=list)
+    """The conversion gate."""
+    bits_per_byte: list[BitsPerByte] = Field(default_factory=list)
+    """Compression of held-out text."""
+    accuracies: list[Accuracy] = Field(default_factory=list)
+    """Minimal pairs and other tasks."""
+    samples: list[Sample] = Field(default_factory=list)
+    """Generated text."""
+    gates: list[Check] = Field(default_factory=list)
+    """Other gates and waivers of this run."""
+    plan: str = ""
+    """The plan the run was launched with."""
+    versions: dict[str, str] = Field(default_factory=dict)
+    """Library -> version."""
+    machine: dict[str, str] = Field(default_factory=dict)
+    """What it ran on."""
+    links: list[Link] = Field(default_factory=list)
+    """Prefect, MLflow, model folder..."""
+    model_path: str = ""
+    """Folder of the final model."""
+    missing: list[str] = Field(default_factory=list)
+    """What the page would show if its stage had run, said openly."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of all stages that were made."""
+        return sum(stage.seconds or 0.0 for stage in self.stages)
