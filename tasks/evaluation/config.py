@@ -40,8 +40,8 @@ class PairsConfig(Config):
     """Which pair tasks to build and run."""
     items: int = Field(200, ge=1)
     """Items per task; at least 100 for a difference to mean anything (Smol Training Playbook, evaluation guidebook)."""
-    contamination_ngram: int = Field(13, ge=0)
-    """An item that shares an n-gram of this many words with training text is dropped and counted (0: no check)."""
+    contamination_ngram: int | None = Field(13, ge=2)
+    """An item that shares an n-gram of this many words with training text is dropped and counted (none: no check)."""
 
 
 class SamplingConfig(Config):
