@@ -1,4 +1,4 @@
-"""The one choice of backend: CUDA with NCCL and Transformer Engine, or CPU processes with gloo. Import this before anything of megatron.core."""
+"""The one choice of backend: CUDA with NCCL and Transformer Engine, or CPU processes with gloo. Imported before megatron.core."""
 
 from __future__ import annotations
 

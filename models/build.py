@@ -1,4 +1,4 @@
-"""Builds the Megatron-core model for this rank: one code path, CPU (gloo) and GPU (NCCL, Transformer Engine, FP8), chosen in models.backend."""
+"""Builds this rank's Megatron-core model: one code path for CPU (gloo) and GPU (NCCL, Transformer Engine), chosen in models.backend."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ class GPT(GPTModel):  # type: ignore[misc]
         """labels [b, s], logits [s, b, vocab / TP] -> loss of each token [b, s]: cross entropy + z_loss x log(Z)^2."""
         if not self.z_loss:
             return super().compute_language_model_loss(labels, logits)
-        # log(Z) = cross entropy + logit of the target, which must be read before the cross entropy: that overwrites float32 logits in place.
-        # By index and not by gather(), which would keep the logits for the backward pass and then find them changed.
+        # log(Z) = cross entropy + the target's logit, which is read first because the cross entropy overwrites float32 logits in place;
+        # by index and not by gather(), which would keep the logits for the backward pass and then find them changed.
         target = labels.transpose(0, 1) - parallel_state.get_tensor_model_parallel_rank() * logits.size(-1)
         here = (target >= 0) & (target < logits.size(-1))
         flat = logits.reshape(-1, logits.size(-1))
@@ -131,8 +131,8 @@ def transformer_config(model: ModelConfig, layout: Layout, precision: Precision,
 def packed_params(cu_seqlens: torch.Tensor) -> PackedSeqParams:
     """Documents packed end to end in one row, so that tokens attend within their own.
 
-    Tokens, labels and position ids are then [1, t], t = micro_batch_size x sequence_length; a document never spans two sequences. The pipeline
-    schedule is told seq_length = t and micro_batch_size = 1.
+    Tokens, labels and position ids are then [1, t], t = micro_batch_size x sequence_length, and the pipeline schedule is told
+    seq_length = t, micro_batch_size = 1. A document never spans two sequences.
 
     Args:
         cu_seqlens: int32 [documents + 1], first 0, last t: where each document begins, and the end.

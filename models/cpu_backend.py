@@ -87,7 +87,7 @@ def assess_packages(transformer_engine: bool) -> None:
 
 
 def assess(version: str | None, apex: bool, transformer_engine: bool) -> None:
-    """The rules of `assess_packages`, for given facts: the version of megatron-core, and whether `apex` and Transformer Engine can be imported.
+    """The rules of `assess_packages` for given facts: megatron-core's version, and whether `apex` and Transformer Engine can be imported.
 
     Raises:
         BackendError: with the reason and the command that mends it.

@@ -24,8 +24,8 @@ class Stream:
     def __enter__(self) -> Stream:
         return self
 
-    def __exit__(self, *exception: object) -> bool:
-        return False
+    def __exit__(self, *exception: object) -> None:
+        pass
 
     def query(self) -> bool:
         """True: nothing is ever pending."""

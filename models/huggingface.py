@@ -1,4 +1,4 @@
-"""The Hugging Face side of a model: its configuration, and how Megatron's parameters are named and laid out there. No torch model is built."""
+"""The Hugging Face side of a model: its configuration, and how Megatron's parameters are named and laid out there."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def shapes(model: ModelConfig) -> dict[str, tuple[int, ...]]:
 
 
 def stack(parts: list[torch.Tensor], megatron_name: str, model: ModelConfig) -> torch.Tensor:
-    """The whole Megatron parameter from its Hugging Face tensors: q, k, v interleaved per key/value group; gate and up one after the other."""
+    """The whole Megatron parameter from its Hugging Face tensors: q, k, v interleaved per key/value group; gate, then up."""
     if megatron_name.endswith("linear_qkv.weight"):
         groups, width = model.num_key_value_heads, parts[0].shape[-1]
         return torch.cat([part.reshape(groups, -1, width) for part in parts], 1).reshape(-1, width)

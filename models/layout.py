@@ -108,10 +108,19 @@ def check(
     Raises:
         ConfigError: one sentence per reason.
     """
-    engine = device == "cuda" if transformer_engine is None else transformer_engine
     case = _Case(
-        model, layout, precision, sequence_length, global_batch_size, device, optimizer, engine, compute_capability, cuda_version, devices_per_node
-    )  # fmt: skip
+        model=model,
+        layout=layout,
+        precision=precision,
+        sequence_length=sequence_length,
+        global_batch_size=global_batch_size,
+        device=device,
+        optimizer=optimizer,
+        transformer_engine=device == "cuda" if transformer_engine is None else transformer_engine,
+        compute_capability=compute_capability,
+        cuda_version=cuda_version,
+        devices_per_node=devices_per_node,
+    )
     reasons = [*_tensor(case), *_pipeline(case), *_sequence(case), *_batch(case), *_optimizer(case), *_fp8(case)]
     if reasons:
         raise ConfigError(
@@ -125,7 +134,7 @@ def _tensor(case: _Case) -> Iterator[str]:
         if getattr(model, name) % t:
             yield f"{name} {getattr(model, name)} cannot be split over tensor_parallel_size {t}"
     if model.vocab_size % 128:
-        yield f"vocab_size {model.vocab_size} is no multiple of 128: padding rows would take part in the softmax; make the tokenizer a multiple of 128"
+        yield f"vocab_size {model.vocab_size} is no multiple of 128: padding rows would take part in the softmax; change the tokenizer"
     if case.layout.sequence_parallel and t == 1:
         yield "sequence_parallel needs tensor_parallel_size of 2 or more"
     if case.devices_per_node and t > case.devices_per_node:
@@ -148,8 +157,8 @@ def _pipeline(case: _Case) -> Iterator[str]:
         )
     if v and layout.batch_p2p and case.device == "cpu":
         yield (
-            "batch_p2p with an interleaved pipeline gives wrong gradients on gloo: with two stages the sends and receives of the one peer are "
-            "posted in an order that cannot match; leave batch_p2p off"
+            "batch_p2p with an interleaved pipeline gives wrong gradients on gloo: with two stages the sends and receives of the one peer "
+            "are posted in an order that cannot match; leave batch_p2p off"
         )
 
 
@@ -160,7 +169,7 @@ def _sequence(case: _Case) -> Iterator[str]:
     if c > 1 and s % (2 * c):
         yield f"context_parallel_size {c} cuts every sequence into {2 * c} chunks; sequence_length {s} is no multiple of that"
     if case.layout.sequence_parallel and (s // c) % t:
-        yield f"sequence_parallel splits sequence_length {s} over context_parallel_size {c} x tensor_parallel_size {t}, which does not come out even"
+        yield f"sequence_parallel splits sequence_length {s} evenly over context_parallel_size {c} x tensor_parallel_size {t}: impossible"
     if c > 1 and case.model.document_masking and not case.transformer_engine:
         yield "context parallelism with packed documents (document_masking) exists in Transformer Engine's attention only"
 
@@ -169,7 +178,10 @@ def _batch(case: _Case) -> Iterator[str]:
     layout, g = case.layout, case.global_batch_size
     slice_ = layout.micro_batch_size * layout.data_parallel_size
     if g % slice_:
-        yield f"global_batch_size {g} is no multiple of micro_batch_size {layout.micro_batch_size} x data_parallel_size {layout.data_parallel_size}"
+        yield (
+            f"global_batch_size {g} is no multiple of micro_batch_size {layout.micro_batch_size} "
+            f"x data_parallel_size {layout.data_parallel_size}"
+        )
 
 
 def _optimizer(case: _Case) -> Iterator[str]:

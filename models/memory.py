@@ -34,8 +34,8 @@ def activation_bytes_per_rank(
 
     Per token and layer, in values: norm input and norm output twice (4 h), queries, keys, values and attention output (2 a + 2 k), gate, up
     and their product (3 f), and one float32 per head; 92.7 KB for SmolLM3-3B in bfloat16. Tensor parallelism divides the attention and
-    feed-forward part, sequence parallelism the rest. 1F1B keeps min(PP - rank, microbatches) micro-batches at once; recomputing whole layers
-    keeps one layer's input each and one whole layer. The last stage adds the logits, in the training format and in float32.
+    feed-forward part, sequence parallelism the rest. 1F1B keeps min(PP - rank, microbatches) micro-batches at once; full recomputation
+    keeps every layer's input and one whole layer. The last stage adds the logits, in the training format and in float32.
     """
     t, c, p, b = layout.tensor_parallel_size, layout.context_parallel_size, layout.pipeline_parallel_size, precision.bytes_per_value
     d = model.kv_channels

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import torch
@@ -18,7 +19,7 @@ from megatron.core.transformer.transformer_config import TransformerConfig
 
 
 class RMSNorm(torch.nn.Module):
-    """Root-mean-square norm whose weight is marked so that its gradient is summed over the tensor-parallel ranks under sequence parallelism."""
+    """Root-mean-square norm; under sequence parallelism its weight is marked for a gradient sum over the tensor-parallel ranks."""
 
     def __init__(self, config: TransformerConfig, hidden_size: int, eps: float = 1e-6, **_: Any) -> None:
         super().__init__()
@@ -99,7 +100,7 @@ class SDPACoreAttention(MegatronModule):  # type: ignore[misc]
     def _packed(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packed: PackedSeqParams) -> torch.Tensor:
         starts = packed.cu_seqlens_q.tolist()
         q, k, v = (t.transpose(0, 1) for t in (query, key, value))
-        parts = [self._attend(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in zip(starts, starts[1:], strict=False) if b > a]
+        parts = [self._attend(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in itertools.pairwise(starts) if b > a]
         return torch.cat(parts, dim=1).transpose(0, 1).reshape(query.size(0), -1)
 
     def _gathered(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:

@@ -17,7 +17,7 @@ class Precision(Config):
     fp8: Literal["hybrid", "e4m3"] | None = None
     """FP8 format of the block linears' matrix products: hybrid (e4m3 forward, e5m2 backward), e4m3, or unset: no FP8."""
     fp8_recipe: Literal["delayed", "tensorwise", "blockwise", "mxfp8"] = "tensorwise"
-    """How FP8 scales are found: from past maxima (delayed), the tensor at hand (tensorwise), tiles of 128 (blockwise), groups of 32 (mxfp8)."""
+    """What an FP8 scale is found from: past maxima (delayed), the tensor (tensorwise), tiles of 128 (blockwise), groups of 32 (mxfp8)."""
     fp8_amax_history_len: int = Field(default=16, ge=1, le=1024)
     """Steps of past maxima that the delayed recipe looks back on; at least 16 there."""
     fp8_param: bool = False

@@ -1,7 +1,7 @@
 """Stand-in for apex's extension `fused_weight_gradient_mlp_cuda`, so that gradient_accumulation_fusion works without apex.
 
-Transformer Engine's layers fuse by themselves; the one layer of megatron-core 0.16 that asks for apex is the native output layer. Each function
-does main_grad += grad_output^T @ input in one matrix product that accumulates in main_grad's own format.
+Transformer Engine's layers fuse by themselves; the one layer of megatron-core 0.16 that asks for apex is the native output layer. Each
+function does main_grad += grad_output^T @ input in one matrix product that accumulates in main_grad's own format.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Weights into and out of the model chunks of one rank, at any tensor, pipeline and virtual pipeline layout, tensor by tensor.
 
-Initial weights are drawn per Hugging Face tensor from a generator seeded by (seed, name), so they are the same at every layout and on every
-device, and no two tensor-parallel ranks can share a seed by mistake (SmolLM3 lost 1 T tokens to that: Smol Training Playbook, the marathon).
+Initial weights are drawn per Hugging Face tensor from a generator seeded by (seed, name): the same at every layout and on every device,
+and no two tensor-parallel ranks can share a seed by mistake (SmolLM3 lost 1 T tokens to that: Smol Training Playbook, the marathon).
 """
 
 from __future__ import annotations
