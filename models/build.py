@@ -120,7 +120,10 @@ def transformer_config(model: ModelConfig, layout: Layout, precision: Precision,
         "pipeline_dtype": dtype,
         "autocast_dtype": dtype,
         "bf16": dtype == torch.bfloat16,
-        "perform_initialization": False,  # models.weights draws them, the same at every layout
+        # models.weights draws the weights. Not by perform_initialization=False, with which core would not mark them as split either.
+        "init_method": _leave_unwritten,
+        "output_layer_init_method": _leave_unwritten,
+        "embedding_init_method": _leave_unwritten,
         "use_cpu_initialization": not HAVE_CUDA,
         "calculate_per_token_loss": True,
         "gradient_accumulation_fusion": layout.gradient_accumulation_fusion,
@@ -151,6 +154,10 @@ def packed_params(cu_seqlens: torch.Tensor) -> PackedSeqParams:
     return PackedSeqParams(
         qkv_format="thd", cu_seqlens_q=cu_seqlens, cu_seqlens_kv=cu_seqlens, max_seqlen_q=longest, max_seqlen_kv=longest
     )  # fmt: skip
+
+
+def _leave_unwritten(weight: torch.Tensor) -> torch.Tensor:
+    return weight
 
 
 def _layout_options(layout: Layout) -> dict[str, Any]:
