@@ -1,1 +1,60 @@
-"""Data craft: sources, filters, deduplication, held-out split, tokenizer, token shards."""
+"""Data craft: sources, filters, deduplication, held-out split, tokenizer, token shards.
+
+Names are imported when they are first used, so that `tasks.data.config` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.data.acquisition import source
+    from tasks.data.curation import curate
+    from tasks.data.documents import Document, read_documents, sources_in
+    from tasks.data.encoder import Encoder, load_encoder
+    from tasks.data.gates import data_problems, tokenizer_problems
+    from tasks.data.indexed import check_shard
+    from tasks.data.shards import tokenize
+    from tasks.data.snapshot import snapshot_digest, tokenizer_digest
+    from tasks.data.vocabulary import tokenizer
+
+__all__ = [
+    "Document",
+    "Encoder",
+    "check_shard",
+    "curate",
+    "data_problems",
+    "load_encoder",
+    "read_documents",
+    "snapshot_digest",
+    "source",
+    "sources_in",
+    "tokenize",
+    "tokenizer",
+    "tokenizer_digest",
+    "tokenizer_problems",
+]
+
+_HOMES = {
+    "Document": "documents",
+    "Encoder": "encoder",
+    "check_shard": "indexed",
+    "curate": "curation",
+    "data_problems": "gates",
+    "load_encoder": "encoder",
+    "read_documents": "documents",
+    "snapshot_digest": "snapshot",
+    "source": "acquisition",
+    "sources_in": "documents",
+    "tokenize": "shards",
+    "tokenizer": "vocabulary",
+    "tokenizer_digest": "snapshot",
+    "tokenizer_problems": "gates",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tasks.data' has no attribute '{name}'")
+    return getattr(import_module(f"tasks.data.{_HOMES[name]}"), name)

@@ -43,7 +43,7 @@ class Acquisition(Config):
     """embedded: which collection of text."""
     packages: list[str] | None = None
     """embedded: only these of the collection's packages, in this order (none: all that are listed)."""
-    path: str | None = None
+    path: Placement[str | None] = None
     """files: path, folder, pattern or any fsspec URL (.txt .md .jsonl .parquet; .gz and .zst too); huggingface: name or local folder."""
     text_column: str = "text"
     """Column or key that holds the text."""
@@ -71,14 +71,19 @@ class Acquisition(Config):
 
 
 class Holdout(Config):
-    """What is kept away from training, chosen before training in whole groups (packages, files or domains), never single documents."""
+    """What is kept away from training, chosen before training: whole packages, web domains or files, so that no document is half known.
+
+    Sources with fewer than five such groups are held out by single documents.
+    """
 
     share: Share = 0.04
-    """Share of the groups' bytes to hold out, used where no packages are named."""
+    """Share of the text to hold out, used where no groups are named (0: nothing)."""
     packages: list[str] = Field([])
-    """Hold out exactly these groups."""
-    max_bytes: int | None = Field(None, ge=1)
-    """Keep at most this much held-out text (UTF-8 bytes); the rest of a held-out group is dropped, not trained on."""
+    """Hold out exactly these packages, domains or files."""
+    max_bytes: int = Field(4_000_000, ge=1)
+    """Hold out no more than this (UTF-8 bytes); what a held-out group has beyond it is dropped, not trained on."""
+    item_characters: int = Field(2000, ge=200)
+    """Held-out documents are cut into items of about this length, so that one shared sentence does not cost a whole document."""
 
 
 class Curation(Config):
@@ -87,9 +92,11 @@ class Curation(Config):
     name: SourceName
     """The source's name."""
     language: str | None = "en"
-    """Keep documents in this language (ISO 639-1; none: any). Not applied to code."""
+    """Keep documents in this language (ISO 639-1; null: any, as code should have)."""
     reflow: bool = False
-    """Turn docstring and reStructuredText pages into flowing Markdown paragraphs and split long pages at headings."""
+    """Turn docstring and reStructuredText pages into flowing Markdown paragraphs."""
+    split_characters: int = Field(50_000, ge=500)
+    """Longer texts are split at headings, blank lines or line ends into documents of about this many characters."""
     filters: FilterConfig = FilterConfig()
     """Quality rules: `prose`, `code`, `none`, or a preset with changed thresholds."""
     keep: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
@@ -140,8 +147,8 @@ class TokenizeConfig(Config):
 
     special_tokens_in_text: Literal["token", "text"] = "token"
     """A control token written out in a document: a token, as transformers and Megatron read it, or the ordinary text it is."""
-    processes: Placement[int] = Field(1, ge=1)
-    """Processes that encode side by side; the files do not depend on it."""
+    threads: Placement[int] = Field(1, ge=1)
+    """Threads that encode side by side; the files do not depend on it."""
 
 
 class DataConfig(Config):
@@ -199,7 +206,7 @@ class TokenizerConfig(Config):
     min_bytes_per_token: Gate[float] = Field(1.5, ge=0.0)
     """Gate: fewer bytes per token on any source's held-out text means the tokenizer does not fit the data."""
     max_fertility: Gate[float] = Field(6.0, ge=1.0)
-    """Gate: more tokens per word on any prose source's held-out text means the same."""
+    """Gate: more tokens per whitespace-separated word on any source's held-out text means the same."""
 
     @model_validator(mode="after")
     def _tokens_fit(self) -> Self:
