@@ -1,0 +1,173 @@
+"""The `smolflow` command: thin and typed. Heavy imports wait inside the commands, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import App, Parameter
+
+from contracts.errors import SmolflowError
+
+app = App(
+    name="smolflow",
+    help="""From raw text to an evaluated language model, as a Prefect DAG.
+
+First steps: `smolflow up` starts the local servers, `smolflow run --recipe tiny` runs the whole playbook,
+`smolflow init --from tiny my.yaml` begins a recipe over your own folder of text.""",
+)
+
+Recipe = Annotated[str, Parameter(name=["--recipe", "-r"], help="Built-in name (see `smolflow init --list`) or the path of a .yaml file")]
+Set = Annotated[list[str] | None, Parameter(name=["--set", "-s"], help="Change a field: a.b=c; may be given several times", negative=())]
+Json = Annotated[bool, Parameter(name="--json", help="Print JSON for a program", negative=())]
+
+
+@app.command
+def init(
+    path: Annotated[Path | None, Parameter(help="File to write, for example my.yaml")] = None,
+    *,
+    source: Annotated[str, Parameter(name="--from", help="Built-in recipe to begin with")] = "tiny",
+    text: Annotated[str | None, Parameter(help="Your folder of text (.txt .md .jsonl .parquet), or an fsspec URL")] = None,
+    list_: Annotated[bool, Parameter(name="--list", help="List the built-in recipes", negative=())] = False,
+) -> None:
+    """Write a recipe of your own, from a built-in one, to edit and run."""
+    from deployments.recipe_command import init_recipe, list_recipes
+
+    if list_ or path is None:
+        list_recipes()
+    else:
+        init_recipe(path, source, text)
+
+
+@app.command
+def run(
+    stage: Annotated[str | None, Parameter(help="One stage only, for example curate or train-stable; default: the whole playbook")] = None,
+    *,
+    recipe: Recipe = "smoke",
+    set_: Set = None,
+    dry_run: Annotated[bool, Parameter(help="Validate and plan, run nothing: stages, tokens, epochs, layout, memory", negative=())] = False,
+    here: Annotated[bool, Parameter(help="Run in this process, without a worker (Cancel in the UI cannot reach it)", negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Run the playbook (or one stage) and follow it; what is already done is not done again."""
+    from deployments.run_command import dry, run_recipe
+
+    if dry_run:
+        dry(recipe, set_ or [], json)
+    else:
+        run_recipe(recipe, set_ or [], stage, here, json)
+
+
+@app.command
+def up() -> None:
+    """Start the local stack: Prefect server, MLflow server and a worker; register the flows."""
+    from deployments.stack_command import up as start
+
+    start()
+
+
+@app.command
+def down() -> None:
+    """Settle running flows, then stop the worker and the servers."""
+    from deployments.stack_command import down as stop
+
+    stop()
+
+
+@app.command
+def status(*, json: Json = False) -> None:
+    """What runs here: each server with URL, pid and log."""
+    from deployments.stack_command import status as show_status
+
+    show_status(json)
+
+
+@app.command
+def explain(*, recipe: Recipe = "smoke", set_: Set = None, json: Json = False) -> None:
+    """Say stage by stage whether it would be reused or run again, why, and what that cost last time."""
+    from deployments.store_command import explain_recipe
+
+    explain_recipe(recipe, set_ or [], json)
+
+
+@app.command
+def ls(stage: Annotated[str | None, Parameter(help="Only this stage")] = None, *, json: Json = False) -> None:
+    """List the artifacts in the store, newest first."""
+    from deployments.store_command import list_artifacts
+
+    list_artifacts(stage, json)
+
+
+@app.command
+def show(fingerprint: Annotated[str, Parameter(help="Beginning of an artifact's fingerprint")], *, json: Json = False) -> None:
+    """Show one artifact: files, counts, gates, and its lineage back to the sources."""
+    from deployments.store_command import show_artifact
+
+    show_artifact(fingerprint, json)
+
+
+@app.command
+def gc(
+    *,
+    recipe: Annotated[list[str], Parameter(name=["--keep", "-k"], help="Recipes whose artifacts stay, with all they came from", negative=())],
+    dry_run: Annotated[bool, Parameter(help="Only list what would go", negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Remove artifacts that the recipes given with --keep do not need, and uncommitted parts."""
+    from deployments.store_command import collect_garbage
+
+    collect_garbage(recipe, dry_run, json)
+
+
+@app.command
+def report(*, recipe: Recipe = "smoke", set_: Set = None) -> None:
+    """Print where the report page of a finished run lies."""
+    from deployments.store_command import locate_report
+
+    locate_report(recipe, set_ or [])
+
+
+@app.command
+def logs(
+    run_name: Annotated[str | None, Parameter(help="Name or id of a run; default: the newest")] = None,
+    *,
+    server: Annotated[str | None, Parameter(help="Log of a server instead: prefect, mlflow or worker")] = None,
+    lines: Annotated[int, Parameter(help="How many lines from the end")] = 100,
+) -> None:
+    """Print the log of a run or of a server."""
+    from deployments.stack_command import logs as show_logs
+
+    show_logs(run_name, server, lines)
+
+
+@app.command
+def cancel(run_name: Annotated[str | None, Parameter(help="Name or id of a run; default: the newest that runs")] = None) -> None:
+    """Cancel a run: its processes save a checkpoint and end."""
+    from deployments.stack_command import cancel as cancel_run
+
+    cancel_run(run_name)
+
+
+@app.command
+def doctor(*, json: Json = False) -> None:
+    """What this machine has and lacks, and which code paths that opens."""
+    from deployments.stack_command import doctor as examine
+
+    examine(json)
+
+
+def main() -> None:
+    """Console entry: an error a person can act on is printed as such and ends with exit code 1."""
+    try:
+        app()
+    except SmolflowError as error:
+        print(f"smolflow: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        print("smolflow: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,141 @@
+"""Follow a playbook run from the terminal: a live line per stage, a bar on long ones; plain lines where there is no terminal."""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Any, Protocol, Self
+from uuid import UUID
+
+from prefect import get_client
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType, FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.objects import FlowRun, State, StateType
+
+POLL_SECONDS = 1.0
+
+
+@dataclass
+class Line:
+    """What is known of one stage while it runs."""
+
+    name: str
+    state: str = "waiting"
+    percent: float = 0.0
+    note: str = ""
+    seconds: float = 0.0
+    seen: tuple[Any, ...] = field(default=(), repr=False)
+
+
+class Screen(Protocol):
+    """Where lines go."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None: ...
+    def draw(self, lines: list[Line]) -> None:
+        """Show the lines as they are now."""
+
+
+class PlainScreen:
+    """One line when a stage changes state, and one each time a long stage passes another tenth."""
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        sys.stdout.flush()
+
+    def draw(self, lines: list[Line]) -> None:
+        """Print what is new."""
+        for line in lines:
+            now = (line.state, int(line.percent // 10) if line.state == "running" else 0)
+            if now != line.seen:
+                line.seen = now
+                share = f" {line.percent:3.0f} %" if line.state == "running" and line.percent else ""
+                print(f"{line.name:<16} {line.state:<10} {line.seconds:6.1f} s{share}  {line.note}".rstrip(), flush=True)
+
+
+class LiveScreen:
+    """Bars that redraw in place."""
+
+    def __init__(self) -> None:
+        from rich.progress import BarColumn, Progress, TaskID, TextColumn
+
+        self._bars = Progress(
+            TextColumn("{task.fields[mark]} {task.description:<16}"), BarColumn(bar_width=24), TextColumn("{task.fields[seconds]:6.1f} s  {task.fields[note]}")
+        )
+        self._ids: dict[str, TaskID] = {}
+
+    def __enter__(self) -> Self:
+        self._bars.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._bars.stop()
+
+    def draw(self, lines: list[Line]) -> None:
+        """Redraw every bar."""
+        marks = {"waiting": "·", "running": "▸", "done": "✓", "reused": "↺"}
+        for line in lines:
+            if line.name not in self._ids:
+                self._ids[line.name] = self._bars.add_task(line.name, total=100, mark="·", seconds=0.0, note="")
+            done = 100.0 if line.state in ("done", "reused") else line.percent
+            mark = marks.get(line.state, "✗")
+            self._bars.update(self._ids[line.name], completed=done, mark=mark, seconds=line.seconds, note=line.note[:70])
+
+
+def follow(run_id: UUID, lines: list[Line]) -> State:
+    """Follow flow run `run_id` until it ends, updating `lines` (one per stage, in order). Ctrl-C cancels the run and waits for its end.
+
+    Returns:
+        The final state of the run.
+    """
+    screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
+    with get_client(sync_client=True) as client, screen:
+        try:
+            return _until_final(client, run_id, lines, screen)
+        except KeyboardInterrupt:
+            print("cancelling: the processes save a checkpoint and end (Ctrl-C again leaves them alone)", flush=True)
+            client.set_flow_run_state(run_id, State(type=StateType.CANCELLING))
+            return _until_final(client, run_id, lines, screen)
+
+
+def _until_final(client: SyncPrefectClient, run_id: UUID, lines: list[Line], screen: Screen) -> State:
+    by_name = {line.name: line for line in lines}
+    started = time.monotonic()
+    while True:
+        run = client.read_flow_run(run_id)
+        for child in [run, *client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id])))]:
+            line = by_name.get(child.name.rpartition(" · ")[2])
+            if line is not None:
+                _update(client, line, child)
+        screen.draw(lines)
+        if run.state is not None and run.state.is_final():
+            return run.state
+        if run.state is not None and run.state.is_scheduled() and time.monotonic() - started > 60:
+            print("no worker has taken the run for a minute: see `smolflow status`", flush=True)
+            started = float("inf")
+        time.sleep(POLL_SECONDS)
+
+
+def _update(client: SyncPrefectClient, line: Line, run: FlowRun) -> None:
+    if run.state is None or line.state == "done":
+        return
+    if run.state.is_completed():
+        line.state, line.note = "done", ""
+    elif run.state.is_running():
+        line.state = "running"
+        _read_progress(client, line, run)
+    elif run.state.is_final():
+        line.state, line.note = run.state.name.lower(), (run.state.message or "").splitlines()[0] if run.state.message else ""
+    if run.start_time is not None:
+        line.seconds = run.total_run_time.total_seconds() or run.estimated_run_time.total_seconds()
+
+
+def _read_progress(client: SyncPrefectClient, line: Line, run: FlowRun) -> None:
+    wanted = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]), type=ArtifactFilterType(any_=["progress"]))
+    for artifact in client.read_artifacts(artifact_filter=wanted):
+        if isinstance(artifact.data, int | float):
+            line.percent, line.note = float(artifact.data), artifact.description or ""

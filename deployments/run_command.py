@@ -1,0 +1,128 @@
+"""`smolflow run`: plan, skip what is done, submit, follow, and say where to look."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from contracts.errors import ResourceError, StageError
+from deployments.output import as_json, table
+from deployments.store_command import model_folder, report_page
+from flows.desk import Desk
+from flows.plan import Node
+from flows.recipe import BUILT_IN, read
+
+
+def dry(recipe: str, overrides: Sequence[str], json: bool) -> None:
+    """Validate and plan, from the same planner as a launch; run nothing."""
+    from flows.preview import preview
+
+    plan = preview(Desk.of(recipe, overrides))
+    if json:
+        as_json(plan.data)
+    else:
+        print(plan.text)
+
+
+def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: bool, json: bool) -> None:
+    """Run the playbook or one stage, follow it to its end, and print where to look.
+
+    Raises:
+        ConfigError: the recipe is wrong, or names no such stage.
+        ResourceError: the local stack is not up, or the machine is too small for the recipe.
+        StageError: the run did not complete.
+    """
+    desk = Desk.of(_published(recipe, overrides), overrides)
+    wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
+    done = {node.name for node in wanted if desk.store.find(node.fingerprint)}
+    if len(done) < len(wanted):
+        if stage:
+            for one in wanted[0].inputs.values():
+                desk.store.require(one.name, one.fingerprint)
+        _run(desk, wanted, done, stage, here)
+    elif not json:
+        print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
+    _where_to_look(desk, wanted, stage, json)
+
+
+def _published(recipe: str, overrides: Sequence[str]) -> str:
+    """A built-in name as it is; a person's own file goes to the store, so that any worker reads the same recipe."""
+    if recipe.startswith("store:") or (BUILT_IN / f"{recipe}.yaml").is_file():
+        return recipe
+    read(recipe)
+    mine = Desk.of(recipe, overrides)
+    return mine.store.publish(Desk.of(recipe).plan.recipe.to_yaml(), kind="recipe")
+
+
+def _run(desk: Desk, wanted: list[Node], done: set[str], stage: str | None, here: bool) -> None:
+    from infra.stack import client_environment, is_up
+
+    if not is_up(desk.site):
+        raise ResourceError("the local stack is not up", do="smolflow up", where=desk.site.prefect.url)
+    os.environ.update(client_environment(desk.site))
+    flow_name = wanted[0].kind.name if stage else "playbook"
+    pool = desk.site.pool_of(wanted[0].kind.name) if stage else desk.site.pool_of("playbook")
+    parameters: dict[str, Any] = {"recipe": desk.reference, "overrides": list(desk.overrides), "pool": pool}
+    if stage:
+        parameters["stage"] = stage
+    if here:
+        print("running in this process, without a worker: Cancel and Retry in the UI cannot reach it")
+        _in_process(flow_name, parameters)
+    else:
+        _submitted(desk, f"{flow_name}/{pool}", parameters, wanted, done)
+
+
+def _in_process(flow_name: str, parameters: dict[str, Any]) -> None:
+    if flow_name == "playbook":
+        from flows.playbook import playbook
+
+        playbook(**parameters)
+    else:
+        from flows.stages import STAGES
+
+        STAGES[flow_name](**parameters)
+
+
+def _submitted(desk: Desk, deployment: str, parameters: dict[str, Any], wanted: list[Node], done: set[str]) -> None:
+    from prefect import get_client
+
+    from deployments.follow import Line, follow
+
+    title = wanted[0].name if parameters.get("stage") else "playbook"
+    with get_client(sync_client=True) as client:
+        target = client.read_deployment_by_name(deployment)
+        run = client.create_flow_run_from_deployment(target.id, parameters=parameters, name=f"{desk.plan.recipe.name} · {title}")
+    url = f"{desk.site.prefect.url}/runs/flow-run/{run.id}"
+    print(f"{run.name}: {url}", flush=True)
+    state = follow(run.id, [Line(node.name, "reused" if node.name in done else "waiting") for node in wanted])
+    if not state.is_completed():
+        raise StageError(
+            f"the run ended {state.name}: {state.message or 'no message'}",
+            where=url,
+            do="run the same command again, or Retry in the UI: both go on from the newest checkpoint; `smolflow logs` shows the log",
+        )
+
+
+def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool) -> None:
+    artifacts = {node.name: desk.store.require(node.name, node.fingerprint) for node in wanted}
+    places: dict[str, str] = {"prefect": desk.site.prefect.url, "mlflow": desk.site.mlflow.url}
+    if stage is None:
+        places |= {"report": str(report_page(desk)), "model": str(model_folder(desk))}
+    if json:
+        as_json({"places": places, "stages": {name: {"fingerprint": a.fingerprint, "uri": a.uri} for name, a in artifacts.items()}})
+        return
+    if stage is not None:
+        print(f"{stage}: {artifacts[stage].uri}")
+        return
+    print()
+    table(
+        [("report", places["report"]), ("Prefect", places["prefect"]), ("MLflow", places["mlflow"]), ("model", places["model"])],
+        ("where to look", ""),
+    )
+    print(f"""
+load it and generate:
+  .venv/bin/python -c "from transformers import pipeline; print(pipeline('text-generation', '{places["model"]}')('The function returns', max_new_tokens=40)[0]['generated_text'])"
+stop the local stack: smolflow down""")
+
+

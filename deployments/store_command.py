@@ -1,0 +1,117 @@
+"""Commands that look into the store: explain, ls, show, gc, report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import ConfigError
+from deployments.output import as_json, size, table
+from flows.desk import Desk
+from flows.explain import explain
+from infra.site import load as load_site
+from infra.store import Artifact, Store
+
+
+def explain_recipe(recipe: str, overrides: Sequence[str], json: bool) -> None:
+    """Print every stage's outlook."""
+    reasons = explain(Desk.of(recipe, overrides))
+    if json:
+        as_json([asdict(reason) for reason in reasons])
+        return
+    rows = [(r.stage, r.verdict, "; ".join(r.because), "unknown" if r.seconds is None else f"{r.seconds:.1f} s") for r in reasons]
+    table(rows, ("stage", "outlook", "because", "cost last time"))
+
+
+def list_artifacts(stage: str | None, json: bool) -> None:
+    """Print the store's artifacts, newest first."""
+    store = Store.open(load_site().store)
+    found = [artifact for artifact in store.artifacts() if stage in (None, artifact.stage)]
+    if json:
+        as_json([_summary(artifact) for artifact in found])
+        return
+    rows = [(row["stage"], row["fingerprint"][:12], row["created"], size(row["bytes"]), f"{row['seconds']:.1f} s") for row in map(_summary, found)]
+    table(rows, ("stage", "fingerprint", "committed", "size", "took"), title=store.url)
+
+
+def show_artifact(beginning: str, json: bool) -> None:
+    """Print one artifact with its files, gates and lineage.
+
+    Raises:
+        ConfigError: no artifact, or more than one, begins like that.
+    """
+    store = Store.open(load_site().store)
+    matches = [artifact for artifact in store.artifacts() if artifact.fingerprint.startswith(beginning)]
+    if len(matches) != 1:
+        raise ConfigError(f"{len(matches)} artifacts begin with '{beginning}'", do="see `smolflow ls`, and give more of the fingerprint")
+    artifact = matches[0]
+    records, lineage = store.records(artifact), _lineage(artifact, store)
+    if json:
+        as_json({"manifest": artifact.manifest.model_dump(mode="json"), "records": records, "lineage": lineage})
+        return
+    manifest = artifact.manifest
+    print(f"{artifact.stage} {artifact.fingerprint}\n{artifact.uri}\n")
+    table([(f.path, size(f.bytes), f.sha256[:12]) for f in manifest.files], ("file", "size", "sha256"))
+    table([(k, v) for k, v in manifest.counts.items()] + [(k, f"{v:.6g}") for k, v in manifest.metrics.items()], ("figure", "value"))
+    table([(n, r.get("verdict"), r.get("waiver") or "; ".join(r.get("problems", []))) for n, r in records.items()], ("gate", "verdict", "note"))
+    table([("  " * row["depth"] + row["stage"], row["fingerprint"][:12], row["created"]) for row in lineage], ("lineage", "fingerprint", "committed"))
+
+
+def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
+    """Remove (or only list) what none of `recipes` needs, with everything they came from kept."""
+    desks = [Desk.of(recipe) for recipe in recipes]
+    keep = {node.fingerprint for desk in desks for node in desk.plan}
+    gone = desks[0].store.gc(keep, dry_run=dry_run)
+    if json:
+        as_json([asdict(one) for one in gone])
+        return
+    table([(one.kind, one.path, size(one.bytes)) for one in gone], ("what", "where", "size"), title="would go" if dry_run else "removed")
+
+
+def locate_report(recipe: str, overrides: Sequence[str]) -> None:
+    """Print the path of the report page, materialised beside the other results.
+
+    Raises:
+        ArtifactMissing: the recipe has not been run to its end.
+    """
+    desk = Desk.of(recipe, overrides)
+    print(report_page(desk))
+
+
+def report_page(desk: Desk) -> Path:
+    """Local path of the report page of a finished run."""
+    return _result(desk, "report", "report.html")
+
+
+def model_folder(desk: Desk) -> Path:
+    """Local path of the final Hugging Face folder of a finished run."""
+    return _result(desk, "convert", "model")
+
+
+def _result(desk: Desk, stage: str, name: str) -> Path:
+    node = desk.plan.node(stage)
+    artifact = desk.store.require(node.name, node.fingerprint)
+    return desk.store.materialise(artifact, Path(desk.site.home) / "results" / desk.plan.recipe.name) / name
+
+
+def _summary(artifact: Artifact) -> dict[str, Any]:
+    manifest = artifact.manifest
+    return {
+        "stage": artifact.stage,
+        "fingerprint": artifact.fingerprint,
+        "created": manifest.created,
+        "bytes": sum(file.bytes for file in manifest.files),
+        "seconds": float(manifest.cost.get("seconds", 0.0)),
+        "uri": artifact.uri,
+    }
+
+
+def _lineage(artifact: Artifact, store: Store, depth: int = 0) -> list[dict[str, Any]]:
+    rows: list[dict[str, Any]] = [{"depth": depth, **_summary(artifact)}]
+    for reference in artifact.manifest.inputs.values():
+        parent = store.find(reference.fingerprint)
+        if parent is not None and not any(row["fingerprint"] == parent.fingerprint for row in rows):
+            rows += _lineage(parent, store, depth + 1)
+    return rows

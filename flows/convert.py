@@ -1,0 +1,12 @@
+"""convert: Megatron checkpoint to a Hugging Face folder, behind the parity gate."""
+
+from __future__ import annotations
+
+from flows.plan import Node, Plan, StageKind
+
+KIND = StageKind("convert", 1, "to Hugging Face, with parity", craft="conversion")
+
+
+def add(plan: Plan, checkpoint: Node, tokenizer: Node, curate: Node) -> Node:
+    """The last phase's checkpoint, the tokenizer and held-out text in; a model folder that transformers loads out."""
+    return plan.add("convert", KIND, plan.recipe.conversion, checkpoint=checkpoint, tokenizer=tokenizer, curate=curate)

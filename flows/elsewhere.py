@@ -1,0 +1,66 @@
+"""A stage on another pool: its deployment is run there, and found again instead of started twice."""
+
+from __future__ import annotations
+
+import time
+
+from prefect import get_client, get_run_logger, runtime
+from prefect.client.orchestration import SyncPrefectClient
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.deployments import run_deployment
+
+from contracts.errors import StageError
+from flows.desk import Desk
+from flows.plan import Node
+
+POLL_SECONDS = 2.0
+UNFINISHED = (StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
+
+
+def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
+    """Run `node` on `pool` and wait for it.
+
+    A run still active is re-attached; one that failed, crashed or was cancelled is put back in the queue under the same id, so its
+    history stays in one place; else a new one is started. `run_deployment` returns a failed run without raising, so its state is read.
+
+    Raises:
+        StageError: the run did not complete.
+    """
+    log = get_run_logger()
+    root = runtime.flow_run.root_flow_run_id or runtime.flow_run.id
+    tag = f"stage:{node.fingerprint[:20]}:{root}"
+    with get_client(sync_client=True) as client:
+        run = _found_again(client, tag)
+        if run is None:
+            inputs = {one.name: one.fingerprint for one in node.inputs.values()}
+            run = run_deployment(
+                f"{node.kind.name}/{pool}",
+                parameters={"recipe": desk.reference, "overrides": list(desk.overrides), "pool": pool, "inputs": inputs, "stage": node.name},
+                timeout=0,
+                tags=[tag],
+                flow_run_name=f"{desk.plan.recipe.name} · {node.name}",
+            )
+        log.info("%s runs on pool %s as '%s'", node.name, pool, run.name)
+        while run.state is None or not run.state.is_final():
+            time.sleep(POLL_SECONDS)
+            run = client.read_flow_run(run.id)
+    if not run.state.is_completed():
+        raise StageError(
+            f"'{run.name}' on pool {pool} ended {run.state.name}: {(run.state.message or '')[:800]}",
+            where=node.name,
+            do="open that run in the Prefect UI; Retry of this playbook puts it back in the queue",
+        )
+
+
+def _found_again(client: SyncPrefectClient, tag: str) -> FlowRun | None:
+    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])), sort=FlowRunSort.START_TIME_DESC, limit=1)
+    if not runs:
+        return None
+    run = runs[0]
+    if run.state is not None and run.state.type in UNFINISHED:
+        again = State(type=StateType.SCHEDULED, name="AwaitingRetry", message="the playbook was retried")
+        client.set_flow_run_state(run.id, again, force=True)
+        run = client.read_flow_run(run.id)
+    return run

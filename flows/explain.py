@@ -1,0 +1,68 @@
+"""Why a stage would be reused or run again: the field or input that differs from the nearest artifact in the store."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from contracts.config import leaves
+from flows.desk import Desk
+from flows.plan import Node
+from infra.store import Artifact
+
+SHOWN = 4
+
+
+@dataclass(frozen=True)
+class Reason:
+    """One stage's outlook."""
+
+    stage: str
+    fingerprint: str
+    verdict: str
+    """'reused', 'runs' (nothing like it in the store) or 're-runs'."""
+    because: list[str] = field(default_factory=list)
+    seconds: float | None = None
+    """What the nearest artifact of this stage cost; None where none is there."""
+
+
+def explain(desk: Desk) -> list[Reason]:
+    """The outlook of every stage, in running order."""
+    known: dict[str, list[Artifact]] = {}
+    for artifact in desk.store.artifacts():
+        known.setdefault(artifact.stage, []).append(artifact)
+    by_fingerprint = {artifact.fingerprint: artifact for group in known.values() for artifact in group}
+    return [_outlook(node, known.get(node.name, []), by_fingerprint) for node in desk.plan]
+
+
+def _outlook(node: Node, earlier: list[Artifact], done: dict[str, Artifact]) -> Reason:
+    if node.fingerprint in done:
+        return Reason(node.name, node.fingerprint, "reused", seconds=_cost(done[node.fingerprint]))
+    if not earlier:
+        return Reason(node.name, node.fingerprint, "runs", ["no artifact of this stage in the store"])
+    now = node.recorded()
+    differences = [(differing(artifact.manifest.config, now), artifact) for artifact in earlier]
+    changes, nearest = min(differences, key=lambda pair: len(pair[0]))
+    shown = changes[:SHOWN] + ([f"and {len(changes) - SHOWN} more"] if len(changes) > SHOWN else [])
+    return Reason(node.name, node.fingerprint, "re-runs", shown, _cost(nearest))
+
+
+def differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
+    """One line per leaf that differs between two recorded documents of a stage; an input is named by its role."""
+    old, new = dict(leaves(before)), dict(leaves(after))
+    lines = []
+    for path in sorted(old.keys() | new.keys()):
+        if old.get(path) == new.get(path):
+            continue
+        if path.startswith("inputs."):
+            lines.append(f"input {path.removeprefix('inputs.')} changed")
+        elif path == "outside":
+            lines.append("the text outside the store changed")
+        else:
+            lines.append(f"{path.removeprefix('config.')}: {old.get(path, 'unset')} -> {new.get(path, 'unset')}")
+    return lines
+
+
+def _cost(artifact: Artifact) -> float | None:
+    seconds = artifact.manifest.cost.get("seconds")
+    return None if seconds is None else float(seconds)

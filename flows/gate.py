@@ -1,0 +1,102 @@
+"""Gates: pure checks of the crafts, asked after a stage and before anything downstream. Evidence stands in the manifest, verdicts beside it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import psutil
+
+from contracts.errors import GateError, ResourceError
+from flows.desk import Desk
+from flows.plan import Node
+from infra.store import Artifact
+
+
+@dataclass(frozen=True)
+class Finding:
+    """What one gate says: `problems` empty means it passes."""
+
+    gate: str
+    problems: list[str]
+    do: str
+
+
+def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
+    """Ask every gate of this kind of stage, write each verdict beside the artifact, and yield one line a gate.
+
+    Raises:
+        GateError: a gate refuses and is not waived in the recipe.
+    """
+    for check in CHECKS.get(node.kind.name, ()):
+        finding = check(node, artifact, desk)
+        waiver = desk.plan.recipe.waiver(finding.gate)
+        verdict = "passed" if not finding.problems else "waived" if waiver else "refused"
+        record = {"gate": finding.gate, "verdict": verdict, "problems": finding.problems, "waiver": waiver}
+        desk.store.put_record(artifact, f"gate-{finding.gate}", record)
+        if verdict == "refused":
+            raise GateError(f"{finding.gate}: {'; '.join(finding.problems)}", where=node.name, do=f"{finding.do}; or waive '{finding.gate}' with a reason")
+        yield f"gate {finding.gate}: {verdict}" + (f" ({waiver})" if waiver else "")
+
+
+def before_the_run(desk: Desk) -> Iterator[str]:
+    """The compass gate and the machine, asked before any compute is spent; yields one line a finding.
+
+    Raises:
+        GateError: training is not justified, not affordable, or a layout cannot work.
+        ResourceError: this machine lacks the memory or the devices that the recipe asks for.
+    """
+    from tasks.compass import fits_memory, plan_training, require
+
+    recipe = desk.plan.recipe
+    plan = plan_training(recipe)
+    if recipe.waiver("compass") is None:
+        require(plan)
+    pool = desk.site.pool_of("train")
+    if recipe.purpose.budget.gpu == "cpu":
+        if pool == desk.site.pool_of("playbook"):
+            fits_memory(plan, psutil.virtual_memory().available)
+    elif desk.site.pools[pool].kind != "gpu":
+        raise ResourceError(
+            f"recipe '{recipe.name}' is laid out for {recipe.purpose.budget.gpu} devices, but stage 'train' goes to pool '{pool}' of CPUs",
+            do="send train to a GPU pool in the site's stage_pools, or plan it with --dry-run",
+        )
+    for finding in plan.findings:
+        yield f"compass {finding.level}: {finding.topic}: {finding.what}"
+    if recipe.posttraining or recipe.merging:
+        yield "post-training and merging of this recipe are planned only: the line ends with the evaluated base model"
+
+
+def documents(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """Every source must leave training text and held-out text."""
+    sources = artifact.manifest.evidence.get("sources", {})
+    problems = [
+        f"source '{name}' kept no {what}"
+        for name, row in sources.items()
+        for what, key in (("training documents", "documents"), ("held-out documents", "heldout_documents"))
+        if not row.get(key)
+    ]
+    return Finding("documents", problems, "loosen this source's filters or give it more text; the report shows what each filter removed")
+
+
+def fertility(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """The tokenizer must fit every source (Smol Training Playbook, tokenizer)."""
+    from tasks.data import tokenizer_problems
+
+    return Finding("tokenizer-fertility", tokenizer_problems(desk.plan.recipe.tokenizer, artifact.manifest.evidence), "train it on more of that source")
+
+
+def epochs(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """No source may repeat beyond the recipe's bound, now that its tokens are counted (Smol Training Playbook, data curation)."""
+    from tasks.compass import plan_training
+
+    sizes = {name: int(row["tokens"]) for name, row in artifact.manifest.evidence.get("sources", {}).items()}
+    findings = plan_training(desk.plan.recipe, sizes).blocked
+    return Finding("epochs", [f.what for f in findings if f.topic == "epochs"], "lower its share, shorten the phase, or add text")
+
+
+CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
+    "curate": (documents,),
+    "tokenizer": (fertility,),
+    "tokenize": (epochs,),
+}

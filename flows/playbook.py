@@ -1,0 +1,54 @@
+"""The playbook: the whole line from raw text to a report, as one Prefect flow. Start reading here.
+
+`flows/dag.py` says which stages there are and what each reads; `flows/stage.py` how one is brought into being; `flows/gate.py` what
+stops the line. This flow walks them in order: a stage that the store already holds is passed by, one on the playbook's own pool
+runs here, any other as a deployment run on its pool.
+"""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger, runtime
+from prefect.states import Completed, State
+
+from flows.desk import Desk
+from flows.elsewhere import run_elsewhere
+from flows.gate import before_the_run
+from flows.parameters import Inputs, Overrides, Pool, RecipeReference
+from flows.show import show_plan, show_report
+from flows.stages import STAGES
+
+
+def _run_name() -> str:
+    given = runtime.flow_run.parameters
+    return f"{Desk.of(given['recipe'], given['overrides']).plan.recipe.name} · playbook"
+
+
+@flow(name="playbook", flow_run_name=_run_name, description=__doc__, log_prints=True)
+def playbook(recipe: RecipeReference = "smoke", overrides: Overrides = [], pool: Pool = "cpu", inputs: Inputs = {}) -> State:  # noqa: B006
+    """Raw text to an evaluated, parity-checked model with its report.
+
+    Args:
+        recipe: a built-in recipe (smoke, tiny, one-gpu, smollm3-3b) or a reference that `smolflow run` published.
+        overrides: changes of the recipe, each `a.b=c`.
+        pool: the work pool this run is on; stages of other pools run as deployments there.
+        inputs: stages to take as they are, by fingerprint.
+    """
+    log = get_run_logger()
+    desk = Desk.of(recipe, overrides, inputs)
+    for line in before_the_run(desk):
+        log.info("%s", line)
+    states: dict[str, str] = {}
+    for node in desk.plan:
+        show_plan(desk, states | {node.name: "running"})
+        if desk.store.find(node.fingerprint):
+            log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
+            states[node.name] = "reused"
+        elif desk.site.pool_of(node.kind.name) == pool:
+            STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
+            states[node.name] = "ran"
+        else:
+            run_elsewhere(node, desk, desk.site.pool_of(node.kind.name))
+            states[node.name] = "ran"
+    show_plan(desk, states)
+    page = show_report(desk)
+    return Completed(message=f"{desk.plan.recipe.name}: {len(states)} stages, report {page}")

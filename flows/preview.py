@@ -1,0 +1,51 @@
+"""The dry run: what a recipe would do, from the same planner as a launch."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from contracts.errors import SmolflowError
+from flows.desk import Desk
+from flows.explain import Reason, explain
+
+
+@dataclass(frozen=True)
+class Preview:
+    """A plan for a program and for a person."""
+
+    data: dict[str, Any]
+    text: str
+
+
+def preview(desk: Desk) -> Preview:
+    """Stages with their outlook, tokens, steps, per-source tokens and epochs, layout, memory, cost; and what comes after the base model.
+
+    Raises:
+        GateError: the plan cannot be launched; its text says all of what blocks it.
+    """
+    from tasks.compass import plan_training, render, require
+
+    recipe = desk.plan.recipe
+    plan = plan_training(recipe)
+    stages = _outlook(desk)
+    later = [name for name, section in (("post-training", recipe.posttraining), ("merging", recipe.merging)) if section is not None]
+    lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), "", "stages"]
+    lines += [f"  {r.stage:<22} {r.verdict:<8} {'; '.join(r.because)}".rstrip() for r in stages]
+    lines += [f"  {name:<22} planned, not run by this version" for name in later]
+    data = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json"), "stages": [asdict(r) for r in stages], "later": later}
+    if recipe.waiver("compass") is None:
+        try:
+            require(plan)
+        except SmolflowError:
+            print("\n".join(lines))
+            raise
+    return Preview(data, "\n".join(lines))
+
+
+def _outlook(desk: Desk) -> list[Reason]:
+    """Outlook by fingerprint; where the sources lie beyond reach (a dataset hub, a bucket), the stages are listed without one."""
+    try:
+        return explain(desk)
+    except SmolflowError as error:
+        return [Reason(node.name, "", "planned", [error.what] if node is desk.plan.nodes[0] else []) for node in desk.plan]

@@ -1,0 +1,126 @@
+"""The recipe: one typed document that says everything about a model to build, composed of every craft's own section."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Self
+
+from pydantic import field_validator, model_validator
+
+from contracts.config import Config, nearest
+from contracts.errors import ConfigError
+from infra.store import Store
+from models.config import ModelConfig
+from tasks.compass.config import Purpose
+from tasks.conversion.config import ConversionConfig
+from tasks.data.config import DataConfig, TokenizerConfig
+from tasks.evaluation.config import EvaluationConfig
+from tasks.merging.config import MergingConfig
+from tasks.posttraining.config import PostTrainingConfig
+from tasks.training.config import TrainingConfig
+
+BUILT_IN = Path(__file__).resolve().parent.parent / "deployments" / "recipes"
+
+
+class Waiver(Config):
+    """A gate that a person lets pass, and why."""
+
+    gate: str
+    """Name of the gate as the failure message gives it, for example `epochs` or `tokenizer-fertility`."""
+    reason: str
+    """Why it may pass; stands in the gate's record and in every report."""
+
+
+class Recipe(Config):
+    """Everything about a model to build. Where it runs is the site's business."""
+
+    name: str
+    """Short name; shows in run names, folders and reports."""
+    purpose: Purpose
+    """Why train at all, for whom, and within which budget."""
+    model: ModelConfig
+    """Architecture; `preset: NAME` plus overrides, or every field."""
+    data: DataConfig
+    """Sources of text, their filters, and what is held out."""
+    tokenizer: TokenizerConfig
+    """Tokenizer to train or to reuse."""
+    training: TrainingConfig
+    """Optimizer and the phases of training, in order."""
+    conversion: ConversionConfig = ConversionConfig()
+    """Bounds of the parity gate between the Megatron and the Hugging Face model."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What is measured on the converted model."""
+    posttraining: PostTrainingConfig | None = None
+    """Supervised fine-tuning, preference and reinforcement after conversion."""
+    merging: MergingConfig | None = None
+    """Merge of post-trained checkpoints."""
+    waivers: list[Waiver] = []
+    """Gates let pass explicitly, each with its reason."""
+
+    @field_validator("name")
+    @classmethod
+    def _plain_name(cls, name: str) -> str:
+        if not re.fullmatch(r"[a-z0-9][a-z0-9.-]{0,62}", name):
+            raise ValueError("use lower-case letters, digits, dots and dashes, starting with a letter or digit")
+        return name
+
+    @model_validator(mode="after")
+    def _sections_agree(self) -> Self:
+        known = [source.name for source in self.data.sources]
+        for phase in self.training.phases:
+            for source in phase.mixture:
+                if source not in known:
+                    raise ValueError(f"training.phases.{phase.name}.mixture names no source of data.sources: '{source}'{nearest(source, known)}")
+            if phase.sequence_length > self.model.max_sequence_length:
+                raise ValueError(
+                    f"training.phases.{phase.name}.sequence_length {phase.sequence_length} exceeds model.max_sequence_length "
+                    f"{self.model.max_sequence_length}"
+                )
+        if self.model.vocab_size != self.tokenizer.vocab_size:
+            raise ValueError(f"model.vocab_size {self.model.vocab_size} differs from tokenizer.vocab_size {self.tokenizer.vocab_size}")
+        return self
+
+    def waiver(self, gate: str) -> str | None:
+        """The reason for which `gate` is waived, or None."""
+        return next((w.reason for w in self.waivers if w.gate == gate), None)
+
+
+def names() -> list[str]:
+    """Names of the built-in recipes."""
+    return sorted(path.stem for path in BUILT_IN.glob("*.yaml"))
+
+
+def read(reference: str, store: Store | None = None) -> tuple[str, str]:
+    """(YAML text, where it came from) of a built-in name, a path ending in .yaml, or a reference into the store.
+
+    Raises:
+        ConfigError: nothing of that name, with the nearest known one.
+    """
+    if reference.startswith("store:"):
+        if store is None:
+            raise ConfigError(f"'{reference}' lies in the store", do="give the site whose store holds it")
+        return store.read_published(reference), reference
+    path = Path(reference) if reference.endswith((".yaml", ".yml")) else BUILT_IN / f"{reference}.yaml"
+    if not path.is_file():
+        raise ConfigError(f"no recipe '{reference}'{nearest(reference, names())}", do="give a built-in name or the path of a .yaml file")
+    return path.read_text(), str(path)
+
+
+def load(reference: str, overrides: Sequence[str] = (), store: Store | None = None) -> Recipe:
+    """The validated recipe; relative source paths of a file are taken from that file's folder, so any worker resolves them alike."""
+    text, where = read(reference, store)
+    recipe = Recipe.from_yaml(text, where)
+    if reference.endswith((".yaml", ".yml")):
+        recipe = recipe.override(_anchored(recipe, Path(where).resolve().parent))
+    return recipe.override(overrides) if overrides else recipe
+
+
+def _anchored(recipe: Recipe, folder: Path) -> list[str]:
+    """Overrides that make relative source paths absolute."""
+    return [
+        f"data.sources.{index}.path={folder / source.path}"
+        for index, source in enumerate(recipe.data.sources)
+        if source.kind == "files" and source.path and "://" not in source.path and not Path(source.path).is_absolute()
+    ]

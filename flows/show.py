@@ -1,0 +1,101 @@
+"""What a run shows in the Prefect UI and in MLflow: progress, tables, links, the loss curve, the state of the DAG."""
+
+from __future__ import annotations
+
+import logging
+import time
+from types import TracebackType
+from typing import Any, Self
+from uuid import UUID
+
+from prefect.artifacts import (
+    create_image_artifact,
+    create_link_artifact,
+    create_markdown_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+
+from flows.desk import Desk
+from flows.plan import Node
+from flows.stage import Outcome
+from infra.tracking import Tracker
+
+MARKS = {"running": "▸ running", "ran": "✓ done", "reused": "↺ reused"}
+UPDATE_SECONDS = 1.0
+LOG_SECONDS = 10.0
+
+
+class StageDisplay:
+    """Progress of one stage while it works, and its result when it is done."""
+
+    def __init__(self, node: Node, desk: Desk, log: logging.Logger | logging.LoggerAdapter[Any]) -> None:
+        self._node, self._desk, self._log = node, desk, log
+        self._bar: UUID | None = None
+        self._shown = self._logged = 0.0
+        self._tracker = Tracker.for_stage(desk.site, desk.plan.recipe.name, node.name, node.workspace_key, desk.job_dir(node))
+
+    def __enter__(self) -> Self:
+        self._bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
+        self._tracker.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
+        self._tracker.stop("FINISHED" if kind is None else "FAILED")
+
+    def progress(self, done: float, total: float, note: str) -> None:
+        """Show that `done` of `total` is behind; at most once a second in the UI, every ten in the log."""
+        now = time.monotonic()
+        percent = min(100.0, 100.0 * done / total) if total else 0.0
+        if self._bar is not None and (now - self._shown >= UPDATE_SECONDS or percent >= 100.0):
+            self._shown = now
+            update_progress_artifact(self._bar, progress=round(percent, 1), description=note)
+        if now - self._logged >= LOG_SECONDS:
+            self._logged = now
+            self._log.info("%s %.0f %% %s", self._node.name, percent, note)
+
+    def done(self, outcome: Outcome) -> None:
+        """Show counts, metrics and links of the finished stage."""
+        manifest = outcome.artifact.manifest
+        self.progress(1, 1, outcome.state)
+        rows = [{"figure": name, "value": f"{value:,}"} for name, value in manifest.counts.items()]
+        rows += [{"figure": name, "value": f"{value:.6g}"} for name, value in manifest.metrics.items()]
+        create_table_artifact(rows or [{"figure": "files", "value": len(manifest.files)}], key=_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
+        link = self._tracker.record(manifest.metrics, {"fingerprint": outcome.artifact.fingerprint, "uri": outcome.artifact.uri})
+        if link:
+            create_link_artifact(link, link_text=f"{self._node.name} in MLflow", key=_key(f"mlflow-{self._node.name}"))
+        if self._node.kind.craft == "training":
+            self._show_loss(outcome)
+
+    def _show_loss(self, outcome: Outcome) -> None:
+        from tasks.reporting import loss_image
+
+        folder = self._desk.store.materialise(outcome.artifact, self._desk.inputs_root, ["metrics.jsonl"])
+        create_image_artifact(loss_image(folder / "metrics.jsonl"), key=_key(f"loss-{self._node.name}"), description="training loss")
+
+
+def show_plan(desk: Desk, states: dict[str, str]) -> None:
+    """The DAG as a table, with the state of every stage."""
+    rows = [
+        {"stage": node.name, "state": MARKS.get(states.get(node.name, ""), "· waiting"), "does": node.kind.does, "fingerprint": node.fingerprint[:12]}
+        for node in desk.plan
+
+    ]
+    create_table_artifact(rows, key=_key(f"playbook-{desk.plan.recipe.name}"), description=f"Stages of {desk.plan.recipe.name}")
+
+
+def show_report(desk: Desk) -> str:
+    """Link the report page; returns its place."""
+    node = desk.plan.node("report")
+    artifact = desk.store.require(node.name, node.fingerprint)
+    root = desk.site.home / "results" / desk.plan.recipe.name
+    page = desk.store.materialise(artifact, root) / "report.html"
+    text = f"# {desk.plan.recipe.name}\n\nReport page: `{page}`\n\n[All stages in MLflow]({desk.site.mlflow.url})"
+    create_markdown_artifact(text, key=_key(f"report-{desk.plan.recipe.name}"), description="Where the report lies")
+    return str(page)
+
+
+def _key(name: str) -> str:
+    """Artifact keys allow lower-case letters, digits and dashes only."""
+    return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())

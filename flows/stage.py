@@ -1,0 +1,159 @@
+"""The stage contract: ask the store first; else work in a workspace under a lease and commit. The manifest is the truth about what is done."""
+
+from __future__ import annotations
+
+import importlib
+import logging
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import IntegrityError, StageError
+from flows.desk import Desk
+from flows.gate import judge
+from flows.plan import Node
+from infra.job import InputRef, JobSpec, Progress, Summary, code_version, machine, versions
+from infra.launchers.torchrun import Result, launch
+from infra.store import Artifact, Part, Workspace
+
+RESULT = "result"
+
+
+@dataclass(frozen=True)
+class Watch:
+    """How a stage talks while it works."""
+
+    log: logging.Logger | logging.LoggerAdapter[Any]
+    progress: Progress
+    check: Callable[[], None] | None = None
+    """Called now and then while a worker runs; raises when this attempt must end (the server has given it up)."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of a stage."""
+
+    artifact: Artifact
+    state: str
+    """'reused' or 'ran'."""
+    seconds: float
+
+
+def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
+    """Bring `node` into being, or find that it is there.
+
+    Raises:
+        ArtifactMissing: an input is not in the store; names the stage to run first.
+        LeaseHeld: another run works on the same stage.
+        GateError: the result is there, but a gate does not let it pass.
+        StageError: the work failed.
+    """
+    began = time.monotonic()
+    artifact = desk.store.find(node.fingerprint)
+    state = "reused"
+    if artifact is None:
+        state = "ran"
+        for one in node.inputs.values():
+            desk.store.require(one.name, one.fingerprint)
+        with desk.store.begin(node.name, node.workspace_key) as workspace:
+            part, summary = _work(node, desk, watch, workspace)
+            artifact = _commit(node, desk, workspace, part, summary, time.monotonic() - began)
+        shutil.rmtree(desk.job_dir(node), ignore_errors=True)
+    for line in judge(node, artifact, desk):
+        watch.log.info("%s", line)
+    seconds = time.monotonic() - began
+    watch.log.info("%s %s in %.1f s: %s", node.name, state, seconds, artifact.uri)
+    return Outcome(artifact, state, seconds)
+
+
+def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[Part, Summary]:
+    """The part that holds the result. One that an earlier attempt sealed but did not live to commit is taken as it is."""
+    sealed = next((p for p in workspace.parts() if p.name == RESULT), None)
+    if sealed is not None:
+        try:
+            workspace.verify(sealed)
+            return sealed, Summary.parse(sealed.meta)
+        except IntegrityError as error:
+            watch.log.warning("dropping a damaged result of an earlier attempt: %s", error)
+            workspace.drop(sealed)
+    job = desk.job_dir(node)
+    job.mkdir(parents=True, exist_ok=True)
+    if node.kind.craft:
+        return _in_worker(node, desk, watch, workspace, job)
+    return _in_process(node, desk, watch, workspace, job)
+
+
+def _in_process(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: Path) -> tuple[Part, Summary]:
+    module, _, name = node.kind.body.partition(":")
+    body: Callable[..., Summary] = getattr(importlib.import_module(module), name)
+    out = job / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    summary = body(node.config, materialised(node.references(), desk), out, watch.progress)
+    return workspace.put(RESULT, out, summary.model_dump(mode="json")), summary
+
+
+def _in_worker(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: Path) -> tuple[Part, Summary]:
+    spec = job_spec(node, desk, workspace.lease)
+    result = launch(
+        spec, job, desk.site, on_line=lambda line: watch.log.info("%s", line), on_progress=watch.progress, check=watch.check
+    )  # fmt: skip
+    if result.code != 0:
+        raise _failure(node, result)
+    done = next((p for p in workspace.parts() if p.name == result.part), None)
+    if done is None:
+        raise StageError(f"the worker of {node.name} ended well but left no part '{result.part}'", do="read its log", where=str(job))
+    return done, Summary.parse(result.summary)
+
+
+def _failure(node: Node, result: Result) -> StageError:
+    advice = {
+        75: "run the same command again: it goes on from the newest checkpoint",
+        76: "read the reason, decide, then run again; `smolflow explain` tells what would re-run",
+    }
+    do = advice.get(result.code, f"read {result.log}; then run the same command again, it goes on from what is saved")
+    return StageError(result.reason or f"worker ended with exit code {result.code}", where=node.name, do=do)
+
+
+def job_spec(node: Node, desk: Desk, lease: int | None) -> JobSpec:
+    """What a worker needs to know; free of local paths, so that it can be started by hand anywhere."""
+    config = node.config if isinstance(node.config, dict) else node.config.model_dump(mode="json")
+    return JobSpec(
+        stage=node.name,
+        craft=node.kind.craft,
+        fingerprint=node.fingerprint,
+        workspace_key=node.workspace_key,
+        lease=lease,
+        store=desk.store.url,
+        config=config,
+        inputs=node.references(),
+        processes=node.processes,
+        code_version=code_version(),
+    )
+
+
+def materialised(references: Mapping[str, InputRef], desk: Desk) -> dict[str, Path]:
+    """Local, verified folders of the inputs, by role."""
+    found = {role: desk.store.require(ref.stage, ref.fingerprint) for role, ref in references.items()}
+    return {role: desk.store.materialise(artifact, desk.inputs_root) for role, artifact in found.items()}
+
+
+def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: Summary, seconds: float) -> Artifact:
+    return workspace.commit(
+        node.fingerprint,
+        [part],
+        stage_version=node.kind.version,
+        config=node.recorded(),
+        inputs={role: desk.store.require(ref.stage, ref.fingerprint) for role, ref in node.references().items()},
+        counts=summary.counts,
+        metrics=summary.metrics,
+        evidence=summary.evidence,
+        layouts=summary.layouts,
+        interventions=summary.interventions,
+        cost={"seconds": round(seconds, 3), "processes": node.processes},
+        versions=versions(),
+        machine=machine(),
+    )

@@ -1,0 +1,59 @@
+"""Every kind of stage as a Prefect flow that can be started alone."""
+
+from __future__ import annotations
+
+from prefect import flow, get_run_logger, runtime
+from prefect.flows import Flow
+
+from flows import dag
+from flows.desk import Desk
+from flows.fence import Fence
+from flows.parameters import Inputs, Overrides, Pool, RecipeReference, StageName
+from flows.plan import Node, StageKind
+from flows.show import StageDisplay
+from flows.stage import Watch, perform
+
+
+def _run_name() -> str:
+    given = runtime.flow_run.parameters
+    return f"{Desk.of(given['recipe'], given['overrides']).plan.recipe.name} · {given['stage'] or runtime.flow_run.flow_name}"
+
+
+def run_here(node: Node, desk: Desk) -> str:
+    """Bring one stage into being inside the current flow run, with its progress and result in the UI; returns its fingerprint."""
+    log = get_run_logger()
+    with StageDisplay(node, desk, log) as display:
+        outcome = perform(node, desk, Watch(log, display.progress, Fence().check))
+        display.done(outcome)
+    return node.fingerprint
+
+
+def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
+    """The flow of one kind of stage. Started alone it finds its inputs by the recipe's fingerprints; a missing one names what to run first."""
+
+    @flow(name=kind.name, flow_run_name=_run_name, description=f"Stage {kind.name}: {kind.does}.")
+    def stage(
+        recipe: RecipeReference = "smoke",
+        overrides: Overrides = [],  # noqa: B006
+        pool: Pool = "cpu",
+        inputs: Inputs = {},  # noqa: B006
+        stage: StageName = "",
+    ) -> dict[str, str]:
+        desk = Desk.of(recipe, overrides, inputs)
+        nodes = [node for node in desk.plan if node.kind is kind and stage in ("", node.name)]
+        return {node.name: run_here(node, desk) for node in nodes or [desk.plan.node(stage)]}
+
+    return stage
+
+
+source = stage_flow(dag.source.KIND)
+curate = stage_flow(dag.curate.KIND)
+tokenizer = stage_flow(dag.tokenizer.KIND)
+tokenize = stage_flow(dag.tokenize.KIND)
+train = stage_flow(dag.train.KIND)
+convert = stage_flow(dag.convert.KIND)
+evaluate = stage_flow(dag.evaluate.KIND)
+report = stage_flow(dag.report.KIND)
+STAGES: dict[str, Flow[..., dict[str, str]]] = {
+    one.name: one for one in (source, curate, tokenizer, tokenize, train, convert, evaluate, report)
+}  # fmt: skip

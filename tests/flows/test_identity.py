@@ -1,0 +1,138 @@
+"""Changing one field re-runs exactly what depends on it: every leaf of a recipe is walked."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import pytest
+
+from contracts.config import leaves
+from contracts.errors import ConfigError
+from flows.dag import dag
+from flows.recipe import Recipe, load
+
+EVERYTHING = ["source", "curate", "tokenizer", "tokenize", "train-stable", "train-decay", "convert", "evaluate", "report"]
+
+
+def onwards(stage: str) -> set[str]:
+    """`stage` and all that hangs on it. curate feeds everything after it, tokenize does not feed tokenizer."""
+    return set(EVERYTHING[EVERYTHING.index(stage) :])
+
+
+# (pattern of the leaf's path, stages that must re-run); the first match counts
+EXPECTED: list[tuple[str, set[str]]] = [
+    (r"name$", {"report"}),
+    (r"purpose\.|waivers|posttraining|merging", set()),
+    (r"data\.sources\.\d+\.name$", onwards("source")),
+    (r"data\.sources\.\d+\.published_", set()),
+    (r"data\.sources\.\d+\.path$", set()),
+    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes)", onwards("source")),
+    (r"data\.sources\.\d+\.", onwards("curate")),
+    (r"data\.tokenize\.processes", set()),
+    (r"data\.tokenize\.", onwards("tokenize")),
+    (r"data\.", onwards("curate")),
+    (r"tokenizer\.(min_bytes_per_token|max_fertility)", set()),
+    (r"tokenizer\.", onwards("tokenizer")),
+    (r"model\.|training\.(seed|optimizer)", onwards("train-stable")),
+    (r"training\.phases\.\d\.(layout|checkpoint_every|evaluate_every)", set()),
+    (r"training\.phases\.0\.", onwards("train-stable")),
+    (r"training\.phases\.1\.", onwards("train-decay")),
+    (r"conversion\.(dtype)", onwards("convert")),
+    (r"conversion\.", set()),
+    (r"evaluation\.batch_size", set()),
+    (r"evaluation\.", onwards("evaluate")),
+]
+
+
+def changed(value: Any) -> list[Any]:
+    """Other values of a leaf's type, one of which the recipe should accept."""
+    if isinstance(value, bool):
+        return [not value]
+    if isinstance(value, int):
+        return [value + 128, value * 2, value + 1, value - 1, 1]
+    if isinstance(value, float):
+        return [value * 0.75, value * 1.25, value + 0.01]
+    if value is None:
+        return [1, 0.5, "changed", ["numpy"], {}]
+    if isinstance(value, str):
+        return [*CHOICES.get(value, []), value + "x"]
+    return [[*value, "torch"]] if isinstance(value, list) else [{**value, "extra": 1.0}]
+
+
+CHOICES = {"float32": ["bfloat16"], "muon": ["adamw"], "adamw": ["muon"], "single": ["groups_of_three"], "token": ["text"], "scaled": ["plain"], "plain": ["scaled"],
+           "constant": ["cosine"], "linear": ["constant", "cosine"], "one_minus_sqrt": ["linear"], "none": ["full"], "prose": ["code"], "code": ["prose"], "math": ["prose"],
+           "research": ["production"], "cpu": ["h100"]}  # fmt: skip
+
+
+def fingerprints(recipe: Recipe) -> dict[str, str]:
+    return {node.name: node.fingerprint for node in dag(recipe)}
+
+
+def variants(recipe: Recipe, path: str, value: Any) -> Recipe | None:
+    """The recipe with this leaf changed to the first value it accepts; None where no single change is valid (a mixture's shares...)."""
+    for other in changed(value):
+        try:
+            return recipe.override([f"{path}={_yaml(other)}"])
+        except ConfigError:
+            continue
+    return None
+
+
+def _yaml(value: Any) -> str:
+    import json
+
+    return json.dumps(value)
+
+
+def test_every_leaf_reruns_exactly_what_depends_on_it() -> None:
+    recipe = load("tiny")
+    before = fingerprints(recipe)
+    assert list(before) == EVERYTHING
+    walked, wrong = 0, []
+    for path, value in leaves(recipe.model_dump(mode="json")):
+        other = variants(recipe, path, value)
+        if other is None or other == recipe:
+            continue
+        walked += 1
+        after = fingerprints(other)
+        rerun = {name for name in EVERYTHING if before[name] != after.get(name)}
+        expected = next((stages for pattern, stages in EXPECTED if re.match(pattern, path)), None)
+        if rerun != expected:
+            wrong.append(f"{path}: re-runs {sorted(rerun)}, expected {sorted(expected) if expected is not None else 'a rule'}")
+    assert not wrong, "\n".join(wrong)
+    assert walked > 80, "too few leaves could be changed for this test to mean anything"
+
+
+def test_mixture_change_reruns_from_its_phase() -> None:
+    recipe = load("tiny")
+    shares = dict(recipe.training.phases[1].mixture)
+    first, second = list(shares)[:2]
+    shares[first], shares[second] = shares[first] + 0.05, shares[second] - 0.05
+    other = recipe.override([f"training.phases.1.mixture={_yaml(shares)}"])
+    before, after = fingerprints(recipe), fingerprints(other)
+    assert {name for name in before if before[name] != after[name]} == onwards("train-decay")
+
+
+def test_longer_stable_phase_keeps_its_workspace() -> None:
+    recipe = load("tiny")
+    longer = recipe.override([f"training.phases.0.tokens={recipe.training.phases[0].tokens * 2}"])
+    before, after = dag(recipe).node("train-stable"), dag(longer).node("train-stable")
+    assert before.fingerprint != after.fingerprint
+    assert before.workspace_key == after.workspace_key
+
+
+def test_longer_decay_phase_opens_another_workspace() -> None:
+    recipe = load("tiny")
+    longer = recipe.override([f"training.phases.1.tokens={recipe.training.phases[1].tokens * 2}"])
+    assert dag(recipe).node("train-decay").workspace_key != dag(longer).node("train-decay").workspace_key
+
+
+def test_explicit_default_equals_unset() -> None:
+    recipe = load("smoke")
+    assert fingerprints(recipe) == fingerprints(recipe.override([f"model.rms_norm_eps={recipe.model.rms_norm_eps}"]))
+
+
+def test_unknown_stage_is_refused_with_the_names() -> None:
+    with pytest.raises(ConfigError, match="train-stable"):
+        dag(load("tiny")).node("pretrain")
