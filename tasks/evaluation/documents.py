@@ -1,23 +1,12 @@
-"""Held-out documents, by source, in a seeded order that does not depend on how the files are cut."""
+"""Held-out documents of one source, in a seeded order that does not depend on how the files are cut."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
 from pathlib import Path
 
 from contracts.errors import InputError
-
-
-def sources(curated: Path) -> list[str]:
-    """Names of the sources with held-out text."""
-    return sorted({path.stem.rsplit("-", 1)[0] for path in (curated / "heldout").glob("*.parquet")})
-
-
-def texts(curated: Path, split: str, source: str | None = None) -> Iterator[str]:
-    """Text of every document of a split (`train` or `heldout`), of one source or of all."""
-    for _, text in _rows(curated, split, source):
-        yield text
+from tasks.data import read_documents
 
 
 def heldout(curated: Path, source: str, *, seed: int, max_bytes: int, document_bytes: int | None = None) -> list[str]:
@@ -28,9 +17,9 @@ def heldout(curated: Path, source: str, *, seed: int, max_bytes: int, document_b
     """
     chosen: list[str] = []
     total = 0
-    ordered = sorted(_rows(curated, "heldout", source), key=lambda row: hashlib.sha256(f"{seed} {row[0]}".encode()).digest())
-    for _, text in ordered:
-        text = text if document_bytes is None else shorten(text, document_bytes)
+    ordered = sorted(read_documents(curated / "heldout", source), key=lambda d: hashlib.sha256(f"{seed} {d.id}".encode()).digest())
+    for document in ordered:
+        text = document.text if document_bytes is None else shorten(document.text, document_bytes)
         if not text.strip():
             continue
         chosen.append(text)
@@ -49,13 +38,3 @@ def shorten(text: str, limit: int) -> str:
         return text
     cut = data[:limit].decode(errors="ignore")
     return cut[: max(cut.rfind("\n"), cut.rfind(" ")) + 1] or cut
-
-
-def _rows(curated: Path, split: str, source: str | None) -> Iterator[tuple[str, str]]:
-    import pyarrow.parquet as pq
-
-    for path in sorted((curated / split).glob("*.parquet")):
-        if source is not None and path.stem.rsplit("-", 1)[0] != source:
-            continue
-        for batch in pq.ParquetFile(path).iter_batches(columns=["id", "text"], batch_size=1024):
-            yield from zip(batch.column("id").to_pylist(), batch.column("text").to_pylist(), strict=True)

@@ -12,6 +12,7 @@ from typing import Any
 
 from infra.job import Progress, Summary
 
+from tasks.data import sources_in
 from tasks.evaluation import compression, documents, harness, items, loading, sampling, shards
 from tasks.evaluation.bigram import WittenBellBigram
 from tasks.evaluation.config import EvaluationConfig
@@ -39,7 +40,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], out: Path, pr
     Raises:
         InputError: no held-out text, or shards that cannot be read.
     """
-    run = _Run(config, inputs, documents.sources(inputs["curate"]), progress)
+    run = _Run(config, inputs, sources_in(inputs["curate"] / "heldout"), progress)
     progress(0, _DONE, "loading the model")
     loaded = loading.load(inputs["model"] / "model", config.dtype)
     texts = {source: _heldout(run, source) for source in run.sources}

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
+from tasks.data import read_documents
 from tasks.evaluation import documents
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.contamination import contaminated
@@ -37,7 +38,11 @@ def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
         if not own:
             items.left_out[task] = f"no {'code' if code else 'prose'} source has held-out text"
     flat = [(task, pair) for task, pairs in candidates.items() for pair in pairs]
-    shared = contaminated([pair.truth for _, pair in flat], documents.texts(curated, "train"), config.pairs.contamination_ngram)
+    shared = contaminated(
+        [pair.truth for _, pair in flat],
+        (document.text for document in read_documents(curated / "train")),
+        config.pairs.contamination_ngram,
+    )
     for task in candidates.keys() - items.left_out.keys():
         clean = [pair for (owner, pair), hit in zip(flat, shared, strict=True) if owner == task and not hit]
         items.dropped[task] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == task)

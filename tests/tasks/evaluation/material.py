@@ -62,14 +62,18 @@ def train_tokenizer(texts: Sequence[str]) -> Any:
 
 def write_shards(folder: Path, tokenizer: Any, documents: dict[str, Sequence[str]]) -> None:
     import torch
+
+    from models import backend  # noqa: F401  before megatron.core
+
+    # isort: split
     from megatron.core.datasets.indexed_dataset import IndexedDatasetBuilder
 
     folder.mkdir(parents=True)
     for source, texts in documents.items():
         builder = IndexedDatasetBuilder(str(folder / f"{source}.bin"), dtype=np.uint16)
         for text in texts:
-            builder.add_document(torch.tensor([*tokenizer(text)["input_ids"], tokenizer.eos_token_id]), [])
-            builder.document_indices[-1] = len(builder.sequence_lengths)
+            ids = [*tokenizer(text)["input_ids"], tokenizer.eos_token_id]
+            builder.add_document(torch.tensor(ids), [len(ids)])
         builder.finalize(str(folder / f"{source}.idx"))
     described = {"vocab_size": VOCAB, "eod": tokenizer.eos_token_id, "sources": {source: {} for source in documents}}
     (folder / "shards.json").write_text(json.dumps(described))

@@ -31,7 +31,9 @@ def test_shard_written_by_megatron_is_read_back(line) -> None:
     assert len(shards.stream(line.tokenize, "code", 100)) == 100
 
 
-def test_foreign_index_is_refused(tmp_path) -> None:
-    (tmp_path / "web.idx").write_bytes(b"not an index of anything")
-    with pytest.raises(InputError, match="index of token ids"):
-        shards.stream(tmp_path, "web", 10)
+def test_truncated_shard_is_refused(line, tmp_path) -> None:
+    for name in ("code.bin", "code.idx"):
+        (tmp_path / name).write_bytes((line.tokenize / name).read_bytes())
+    (tmp_path / "code.bin").write_bytes((tmp_path / "code.bin").read_bytes()[:-2])
+    with pytest.raises(InputError, match="cut short"):
+        shards.stream(tmp_path, "code", 10)
