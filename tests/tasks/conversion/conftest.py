@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tasks.conversion.heldout import sequences
+from tests.tasks.conversion.material import TINY, Exported, build_chunk, export_chunk, model_of, write_curated, write_tokenizer
+
+
+@pytest.fixture(scope="session")
+def curated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_curated(tmp_path_factory.mktemp("curate"))
+
+
+@pytest.fixture(scope="session")
+def tokenizer(tmp_path_factory: pytest.TempPathFactory, curated: Path) -> Path:
+    return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "artifact", curated)
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory, curated: Path, tokenizer: Path) -> Iterator[Exported]:
+    from models import parallel
+
+    heldout = sequences(curated, tokenizer, tokens=1024, length=TINY["max_sequence_length"])
+    model = model_of()
+    yield export_chunk(build_chunk(model), model, tokenizer, heldout, tmp_path_factory.mktemp("export") / "model", "float32")
+    parallel.destroy()
