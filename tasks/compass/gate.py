@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from contracts.errors import GateError
 from models.config import ModelConfig
 from models.memory import GIB
 from tasks.compass.config import REJECTED_MOTIVES, Budget, EpochRule, Purpose, Target
 from tasks.compass.devices import DEVICES
-from tasks.compass.plan import Finding, TrainingPlan
+from tasks.compass.plan import Finding, SourcePlan, TrainingPlan
 
 
 def judge(purpose: Purpose, model: ModelConfig, plan: TrainingPlan) -> list[Finding]:
@@ -17,7 +19,7 @@ def judge(purpose: Purpose, model: ModelConfig, plan: TrainingPlan) -> list[Find
         *judge_target(purpose.target, model, plan),
         *judge_budget(purpose.budget, plan),
         *judge_memory(purpose.budget, plan),
-        *judge_epochs(purpose.epochs, plan),
+        *judge_epochs(purpose.epochs, plan.sources),
     ]
 
 
@@ -100,10 +102,10 @@ def judge_memory(budget: Budget, plan: TrainingPlan) -> list[Finding]:
     return found
 
 
-def judge_epochs(rule: EpochRule, plan: TrainingPlan) -> list[Finding]:
+def judge_epochs(rule: EpochRule, sources: Sequence[SourcePlan]) -> list[Finding]:
     """Warn and block on repetition; an accepted source is noted with its reason, an unknown size is said once."""
     found = []
-    for source in plan.sources:
+    for source in sources:
         epochs = source.epochs
         if epochs is None or epochs <= rule.warn_above:
             continue
@@ -116,8 +118,8 @@ def judge_epochs(rule: EpochRule, plan: TrainingPlan) -> list[Finding]:
             found.append(Finding(level="block", topic="epochs", what=f"{what}, more than {rule.block_above:g}", do=do))
         else:
             found.append(Finding(level="warn", topic="epochs", what=f"{what}, more than {rule.warn_above:g}"))
-    unknown = [source.name for source in plan.sources if source.size is None and source.total]
+    unknown = [source.name for source in sources if source.size is None and source.total]
     if unknown:
-        what = f"epochs of {len(unknown)} of {len(plan.sources)} sources are unknown: no size is published before they are read"
+        what = f"epochs of {len(unknown)} of {len(sources)} sources are unknown: no size is published before they are read"
         found.append(Finding(level="note", topic="epochs", what=what))
     return found

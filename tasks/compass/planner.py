@@ -13,10 +13,10 @@ from models.count import parameters, parameters_by_part
 from models.flops import FORMULA, flops_per_token
 from models.layout import Layout, check
 from models.memory import GIB, activation_bytes_per_rank, static_bytes_per_rank
-from tasks.compass.config import Budget
+from tasks.compass.config import Budget, EpochRule
 from tasks.compass.devices import DEVICES
-from tasks.compass.gate import judge
-from tasks.compass.inputs import PhaseLike, RecipeLike, ScheduleLike
+from tasks.compass.gate import judge, judge_epochs
+from tasks.compass.inputs import PhaseLike, RecipeLike, ScheduleLike, TrainingLike
 from tasks.compass.plan import Cost, Finding, PhasePlan, SourcePlan, TrainingPlan
 
 
@@ -31,7 +31,10 @@ def plan_training(recipe: RecipeLike, sizes: Mapping[str, int] | None = None) ->
     for phase in recipe.training.phases:
         findings += check_layout(recipe, phase)
         phases.append(_phase(recipe, phase, phases[-1].last_step if phases else 0, peak[0]))
-    sources = plan_sources(recipe, sizes or {})
+    measured = sizes or {}
+    sources = plan_sources(
+        recipe.training, {source.name: measured.get(source.name, source.published_tokens) for source in recipe.data.sources}
+    )
     known = {source.name for source in sources}
     for phase in recipe.training.phases:
         for name in sorted(set(phase.mixture) - known):
@@ -68,21 +71,26 @@ def check_layout(recipe: RecipeLike, phase: PhaseLike) -> list[Finding]:
     return []
 
 
-def plan_sources(recipe: RecipeLike, sizes: Mapping[str, int]) -> list[SourcePlan]:
-    """Tokens each phase reads from each source (share of the mixture x tokens of the phase), sources that no phase reads included."""
-    totals = {phase.name: sum(phase.mixture.values()) for phase in recipe.training.phases}
+def plan_sources(training: TrainingLike, sizes: Mapping[str, int | None]) -> list[SourcePlan]:
+    """Tokens each phase reads from each source of `sizes` (share of the mixture x tokens of the phase), unread sources included."""
+    totals = {phase.name: sum(phase.mixture.values()) for phase in training.phases}
     return [
         SourcePlan(
-            name=source.name,
-            size=sizes.get(source.name, source.published_tokens),
+            name=name,
+            size=size,
             tokens={
-                phase.name: round(phase.mixture[source.name] / totals[phase.name] * tokens_of(phase))
-                for phase in recipe.training.phases
-                if source.name in phase.mixture
+                phase.name: round(phase.mixture[name] / totals[phase.name] * tokens_of(phase))
+                for phase in training.phases
+                if name in phase.mixture
             },
         )
-        for source in recipe.data.sources
+        for name, size in sizes.items()
     ]
+
+
+def epoch_problems(training: TrainingLike, rule: EpochRule, sizes: Mapping[str, int]) -> list[str]:
+    """One sentence for each source that repeats beyond the rule, given its measured tokens; empty where all is well."""
+    return [finding.what for finding in judge_epochs(rule, plan_sources(training, dict(sizes))) if finding.level == "block"]
 
 
 def tokens_of(phase: PhaseLike) -> int:

@@ -1,23 +1,26 @@
 """Reporting: the report page, its plots, and the view they are made from.
 
-Light at import: `render_report`, `loss_image`, `build_view` and `report` are loaded when first asked for.
+Light at import: what needs jinja2, numpy or pyarrow is loaded when first asked for.
 """
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from tasks.reporting.view import ReportView, StageView
+from tasks.reporting.config import ReportRequest
+from tasks.reporting.view import Link, ReportView, StageView
 
 if TYPE_CHECKING:
+    from tasks.reporting.body import report
+    from tasks.reporting.build import FILES, build_view
     from tasks.reporting.render import loss_image, render_report
 
-__all__ = ["ReportView", "StageView", "loss_image", "render_report"]
+__all__ = ["FILES", "Link", "ReportRequest", "ReportView", "StageView", "build_view", "loss_image", "render_report", "report"]
+_LAZY = {"report": "body", "FILES": "build", "build_view": "build", "loss_image": "render", "render_report": "render"}
 
 
 def __getattr__(name: str) -> Any:
-    if name in ("render_report", "loss_image"):
-        from tasks.reporting import render
-
-        return getattr(render, name)
-    raise AttributeError(name)
+    if name in _LAZY:
+        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

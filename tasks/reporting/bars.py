@@ -49,22 +49,23 @@ def accuracy_plot(rows: Sequence[Accuracy]) -> str:
 
 
 def removal_plot(sources: Sequence[SourceView]) -> str:
-    """What became of the documents of each source: trained on, held out, or removed by a filter. SVG text."""
-    rows = [source for source in sources if source.documents_in]
+    """What became of the text of each source, in bytes: trained on, held out, or removed by a filter. SVG text."""
+    rows = [source for source in sources if source.bytes]
     if not rows:
         return ""
     body = [_key([("bar c3", "train"), ("bar c1", "held out"), ("bar c5", "removed")])]
     for index, source in enumerate(rows):
         y, left = 30 + 40 * index, float(LABEL)
+        parts = {"c3": source.bytes, "c1": source.heldout_bytes, "c5": sum(item.bytes for item in source.removed)}
         body.append(_label(source.name, y + 19))
-        removed = sum(item.documents for item in source.removed)
-        for tone, count in (("c3", source.documents), ("c1", source.heldout_documents), ("c5", removed)):
-            width = (WIDTH - RIGHT - LABEL) * count / max(source.documents_in, 1)
-            tip = f"<title>{count:,} documents</title>"
-            body.append(f'<rect class="bar {tone}" x="{left:.1f}" y="{y + 4}" width="{width:.1f}" height="22">{tip}</rect>')
+        for tone, size in parts.items():
+            width = (WIDTH - RIGHT - LABEL) * size / sum(parts.values())
+            body.append(
+                f'<rect class="bar {tone}" x="{left:.1f}" y="{y + 4}" width="{width:.1f}" height="22"><title>{short(size)}B</title></rect>'
+            )
             left += width
-        body.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 20}">{source.documents_in:,} read</text>')
-    return _svg("What became of the documents", 30 + 40 * len(rows) + 8, body)
+        body.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 20}">{short(sum(parts.values()))}B of text</text>')
+    return _svg("What became of the text", 30 + 40 * len(rows) + 8, body)
 
 
 def time_plot(stages: Sequence[StageView]) -> str:

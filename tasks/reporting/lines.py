@@ -52,15 +52,15 @@ def line_plot(plot: Plot) -> str:
     return _svg(plot.title, plot.height, "".join(body))
 
 
-def loss_plot(phases: Sequence[PhaseCurve]) -> str:
-    """Training loss (raw and smoothed) and held-out loss over tokens, one band per phase. SVG text."""
+def loss_plot(phases: Sequence[PhaseCurve], x_label: str = "tokens seen") -> str:
+    """Training loss (raw and smoothed) and held-out loss, one band per phase. SVG text."""
     raw: Points = [point for phase in phases for point in phase.loss]
     series = [Series("", raw, 1, faint=True), Series("training loss (smoothed)", smooth(raw), 1)]
     names = sorted({name for phase in phases for name in phase.eval_loss})
     for index, name in enumerate(names):
         points = [point for phase in phases for point in phase.eval_loss.get(name, [])]
         series.append(Series(f"held out: {name}" if name else "held-out loss", points, 2 + index % 3, dots=True))
-    return line_plot(Plot("Loss over tokens seen", "loss (nats per token)", series, bands(phases), height=360))
+    return line_plot(Plot(f"Loss over {x_label}", "loss (nats per token)", series, bands(phases), x_label, height=360))
 
 
 def rate_plot(phases: Sequence[PhaseCurve]) -> str:

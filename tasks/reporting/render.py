@@ -14,6 +14,7 @@ from tasks.reporting.axes import duration, short
 from tasks.reporting.bars import accuracy_plot, bits_plot, removal_plot, time_plot
 from tasks.reporting.dag import dag_picture
 from tasks.reporting.lines import loss_plot, rate_plot, throughput_plot
+from tasks.reporting.measured import steps_curve
 from tasks.reporting.view import PhaseCurve, Points, ReportView
 
 HERE = Path(__file__).parent
@@ -46,10 +47,18 @@ def render_report(view: ReportView) -> str:
     return page.render(view=view, style=Markup(style), plots=plots, tiles=tiles(view), contents=_contents(view), loading=_loading(view))
 
 
-def loss_image(phases: Sequence[PhaseCurve]) -> str:
-    """The loss plot as a `data:` address for an <img>, e.g. an image artifact: an SVG that carries its own colours."""
+def loss_image(source: Path | Sequence[PhaseCurve]) -> str:
+    """The loss plot as a `data:` address for an <img>, e.g. an image artifact: an SVG that carries its own colours.
+
+    Args:
+        source: curves of phases (over tokens), or the metrics.jsonl of one phase (over steps).
+    """
+    if isinstance(source, Path):
+        source, unit = [steps_curve(source)], "steps"
+    else:
+        unit = "tokens seen"
     style = f"<style>svg{{{LIGHT};background:#fff}}{(HERE / 'plots.css').read_text()}</style>"
-    svg = loss_plot(phases).replace("<title>", style + "<title>", 1)
+    svg = loss_plot(source, unit).replace("<title>", style + "<title>", 1)
     return "data:image/svg+xml;base64," + base64.b64encode(svg.encode()).decode()
 
 

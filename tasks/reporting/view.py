@@ -78,6 +78,8 @@ class Removal(Config):
     """Filter."""
     documents: int
     """Documents it removed."""
+    bytes: int = 0
+    """UTF-8 bytes it removed."""
     samples: list[str] = Field(default_factory=list)
     """Beginnings of a few of them."""
 
@@ -89,6 +91,8 @@ class SourceView(Config):
     """Name of the source."""
     documents_in: int = 0
     """Documents read."""
+    bytes_in: int = 0
+    """UTF-8 bytes read."""
     documents: int = 0
     """Documents kept for training."""
     bytes: int = 0
@@ -136,15 +140,19 @@ class BitsPerByte(Config):
     """The model."""
     bigram: Interval | None = None
     """A token bigram trained on the same shards."""
+    difference: Interval | None = None
+    """Model minus bigram on the same documents."""
+    documents: int = 0
+    """Documents scored."""
 
     @property
     def wins(self) -> bool:
-        """True when the model needs fewer bits, and the intervals, where known, do not touch."""
+        """True when the model needs fewer bits: by the whole interval of the paired difference where it is known."""
         if self.bigram is None:
             return False
-        mine = self.model.high if self.model.high is not None else self.model.value
-        other = self.bigram.low if self.bigram.low is not None else self.bigram.value
-        return mine < other
+        if self.difference is not None:
+            return (self.difference.value if self.difference.high is None else self.difference.high) < 0
+        return self.model.value < self.bigram.value
 
 
 class Accuracy(Config):
@@ -158,6 +166,8 @@ class Accuracy(Config):
     """Accuracy of guessing."""
     questions: int = 0
     """Questions asked."""
+    dropped: int = 0
+    """Questions left out because training text shares them."""
 
 
 class Sample(Config):

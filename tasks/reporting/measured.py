@@ -1,0 +1,162 @@
+"""From what the training, conversion and evaluation stages left (metrics.jsonl, parity.json, evaluation.json) to the page's view."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from tasks.reporting.view import Accuracy, BitsPerByte, Check, Interval, PhaseCurve, Points, Sample
+
+LOSS = ("loss", "train/loss", "lm_loss")
+RATE = ("learning_rate", "lr")
+NORM = ("grad_norm",)
+SPEED = ("tokens_per_second", "tokens/s")
+HELD_OUT = ("eval_loss", "evaluation_loss", "heldout_loss")
+
+
+def read_metrics(path: Path) -> list[tuple[int, dict[str, float]]]:
+    """(step, {name: value}) of each line of a metric spool, in order of steps; a step written twice (after a resume) counts once, the last
+    time. A line cut off by a kill is left out.
+    """
+    steps: dict[int, dict[str, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            step, _, values = json.loads(line)
+        except ValueError:
+            continue
+        steps.setdefault(int(step), {}).update({str(name): float(value) for name, value in values.items()})
+    return sorted(steps.items())
+
+
+def phase_curve(phase: Mapping[str, Any], folder: Path | None, manifest: Mapping[str, Any], start: float) -> PhaseCurve:
+    """The curves of one phase; `start`: tokens seen before it."""
+    batch = int(phase["global_batch_size"]) * int(phase["sequence_length"])
+    steps = math.ceil(int(phase["tokens"]) / batch)
+    metrics = read_metrics(folder / "metrics.jsonl") if folder else []
+    points = _Points(metrics, start, batch)
+    return PhaseCurve(
+        name=str(phase["name"]),
+        start_tokens=start,
+        end_tokens=start + steps * batch,
+        loss=points.of(LOSS),
+        eval_loss={name: points.of([key]) for key, name in _held_out(values for _, values in metrics).items()},
+        learning_rate=points.of(RATE),
+        grad_norm=points.of(NORM),
+        throughput=points.of(SPEED),
+        mixture={str(name): float(share) for name, share in phase["mixture"].items()},
+        layouts=[describe_layout(layout) for layout in manifest.get("layouts", [])],
+        interventions=[str(text) for text in manifest.get("interventions", [])],
+    )
+
+
+def steps_curve(path: Path) -> PhaseCurve:
+    """Loss and held-out loss of one phase over its steps, from its metrics.jsonl."""
+    metrics = read_metrics(path)
+    points = _Points(metrics, 0, 1)
+    held_out = _held_out(values for _, values in metrics)
+    return PhaseCurve(name="", loss=points.of(LOSS), eval_loss={name: points.of([key]) for key, name in held_out.items()})
+
+
+def describe_layout(layout: Mapping[str, Any]) -> str:
+    """A layout as a manifest records it, in words: `TP2 DP4 mbs 2`; sizes of 1 are left out."""
+    inner = layout.get("layout", layout)
+    names = [
+        ("TP", "tensor_parallel_size"),
+        ("PP", "pipeline_parallel_size"),
+        ("CP", "context_parallel_size"),
+        ("DP", "data_parallel_size"),
+    ]
+    words = [f"{short}{inner[key]}" for short, key in names if int(inner.get(key) or 1) > 1] or ["1 process"]
+    return " ".join([*words, f"mbs {inner['micro_batch_size']}"] if "micro_batch_size" in inner else words)
+
+
+def parity_checks(folder: Path | None) -> list[Check]:
+    """The conversion gate's comparisons from parity.json; empty where there is none."""
+    found = _json(folder, "parity.json")
+    return [
+        Check(name=str(c["name"]), value=_value(c), bound="" if c.get("bound") is None else f"{c['bound']:.6g}", passed=bool(c["passed"]))
+        for c in (found or {}).get("checks", [])
+    ]
+
+
+def bits_per_byte(folder: Path | None) -> list[BitsPerByte]:
+    """Compression of every held-out source from evaluation.json."""
+    rows = (_json(folder, "evaluation.json") or {}).get("bits_per_byte", {})
+    return [
+        BitsPerByte(
+            source=str(name),
+            model=Interval(value=row["model"], low=row.get("low"), high=row.get("high")),
+            bigram=Interval(value=row["bigram"]),
+            difference=Interval(value=row["difference"], low=row.get("difference_low"), high=row.get("difference_high")),
+            documents=int(row.get("documents", 0)),
+        )
+        for name, row in rows.items()
+    ]
+
+
+def accuracies(folder: Path | None) -> list[Accuracy]:
+    """Accuracy of every task from evaluation.json."""
+    rows = (_json(folder, "evaluation.json") or {}).get("tasks", {})
+    return [
+        Accuracy(
+            task=str(name).replace("_", " "),
+            score=Interval(value=row["value"], low=row["low"], high=row["high"]),
+            chance=row["chance"],
+            questions=row["items"],
+            dropped=row.get("dropped", 0),
+        )
+        for name, row in rows.items()
+    ]
+
+
+def samples(folder: Path | None, settings: Mapping[str, Any]) -> list[Sample]:
+    """Generated text from samples.json, with how it was sampled."""
+    how = f"temperature {settings['temperature']:g}, top-p {settings['top_p']:g}" if "temperature" in settings else ""
+    rows = _json(folder, "samples.json") or []
+    return [
+        Sample(prompt=str(r["prompt"]), text=str(r["completion"]), note=f"held-out {r['source']}" + (f", {how}" if how else ""))
+        for r in rows
+    ]
+
+
+class _Points:
+    """Metrics as (tokens seen, value) of the first of some names."""
+
+    def __init__(self, metrics: list[tuple[int, dict[str, float]]], start: float, batch: int) -> None:
+        self._metrics, self._start, self._batch = metrics, start, batch
+
+    def of(self, names: Iterable[str]) -> Points:
+        names = list(names)
+        found: Points = []
+        for step, values in self._metrics:
+            value = next((values[name] for name in names if name in values), None)
+            if value is not None and math.isfinite(value):
+                found.append((self._start + step * self._batch, value))
+        return found
+
+
+def _held_out(all_values: Iterable[Mapping[str, float]]) -> dict[str, str]:
+    """Names of held-out losses -> source ('' for the one over all sources)."""
+    found: dict[str, str] = {}
+    for values in all_values:
+        for name in values:
+            head, _, source = name.replace(".", "/").partition("/")
+            if head in HELD_OUT:
+                found[name] = source
+    return found
+
+
+def _value(check: Mapping[str, Any]) -> str:
+    detail = str(check.get("detail") or "")
+    if check.get("value") is None:
+        return detail or ("equal" if check["passed"] else "differs")
+    number = f"{check['value']:.6g}"
+    return f"{number} ({detail})" if detail else number
+
+
+def _json(folder: Path | None, name: str) -> Any:
+    path = folder / name if folder else None
+    return json.loads(path.read_text(encoding="utf-8")) if path and path.is_file() else None
