@@ -1,0 +1,1 @@
+"""Training craft: the Megatron-core trainer that runs under torchrun."""
