@@ -99,9 +99,9 @@ class SDPACoreAttention(MegatronModule):  # type: ignore[misc]
 
     def _packed(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor, packed: PackedSeqParams) -> torch.Tensor:
         starts = packed.cu_seqlens_q.tolist()
-        q, k, v = (t.transpose(0, 1) for t in (query, key, value))
-        parts = [self._attend(q[:, a:b], k[:, a:b], v[:, a:b]) for a, b in itertools.pairwise(starts) if b > a]
-        return torch.cat(parts, dim=1).transpose(0, 1).reshape(query.size(0), -1)
+        q, k, v = (t.transpose(0, 1)[None] for t in (query, key, value))  # four dimensions: with three, torch takes the slow path
+        parts = [self._attend(q[:, :, a:b], k[:, :, a:b], v[:, :, a:b]) for a, b in itertools.pairwise(starts) if b > a]
+        return torch.cat([part[0].transpose(0, 1) for part in parts]).reshape(query.size(0), -1)
 
     def _gathered(self, query: torch.Tensor, key: torch.Tensor, value: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         size, rank, n = self.context_group.size(), self.context_group.rank(), query.size(0) // 2
