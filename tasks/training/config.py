@@ -79,7 +79,7 @@ class Schedule(Config):
 
     @property
     def depends_on_length(self) -> bool:
-        """Whether an earlier step's learning rate would change with the number of steps: then a longer phase cannot go on from a shorter one."""
+        """Whether an earlier step's learning rate changes with the number of steps: a longer phase then cannot go on from a shorter one."""
         return self.shape != "constant"
 
 
@@ -104,6 +104,8 @@ class Phase(Config):
     """Number formats."""
     rope_theta: float | None = Field(default=None, gt=0)
     """Base of the rotary embedding in this phase; unset: the model's."""
+    reset_optimizer: bool = False
+    """Begin with fresh optimizer state, taking only the weights from the phase before (SmolLM3 did so from 32k to 64k tokens)."""
     layout: Placement[Layout] = Layout()
     """How the model is spread over ranks."""
     checkpoint_every: Placement[int] = Field(default=1000, ge=1)
@@ -139,7 +141,7 @@ class Phase(Config):
             raise ValueError(f"the shares of phase '{self.name}' sum to {total:.6g}, not to 1; correct them, or write `normalise: true`")
         if self.schedule.depends_on_length and self.schedule.warmup_steps >= self.steps:
             raise ValueError(
-                f"phase '{self.name}' has {self.steps} steps, and its schedule warms up for {self.schedule.warmup_steps}: nothing is left to decay"
+                f"phase '{self.name}' has {self.steps} steps and warms up for {self.schedule.warmup_steps}: nothing is left to decay"
             )
         return self
 
@@ -176,6 +178,8 @@ class TrainingConfig(Config):
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two phases are called '{twice[0]}'; each needs a name of its own")
+        if self.phases[0].reset_optimizer:
+            raise ValueError(f"phase '{names[0]}' is the first: there is no optimizer state to reset")
         return self
 
 
