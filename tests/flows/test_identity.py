@@ -35,7 +35,7 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"tokenizer\.(min_bytes_per_token|max_fertility)", set()),
     (r"tokenizer\.", onwards("tokenizer")),
     (r"model\.|training\.(seed|optimizer)", onwards("train-stable")),
-    (r"training\.phases\.\d\.(layout|checkpoint_every|evaluate_every)", set()),
+    (r"training\.phases\.\d\.(layout|checkpoint_every|evaluate_every|evaluation_sequences|log_every)", set()),
     (r"training\.phases\.0\.", onwards("train-stable")),
     (r"training\.phases\.1\.", onwards("train-decay")),
     (r"conversion\.(dtype)", onwards("convert")),
