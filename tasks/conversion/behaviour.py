@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.conversion.config import ParityBounds
+from tasks.conversion.config import DistributionBounds, ParityBounds
 from tasks.conversion.findings import Check, bounded
 from tasks.conversion.reference import Reference
 
@@ -69,7 +69,7 @@ class _Sums:
         self.predicted += len(targets)
 
 
-def distributions(model: Any, reference: Reference, bounds: ParityBounds) -> tuple[list[Check], int]:
+def distributions(model: Any, reference: Reference, bounds: DistributionBounds, prefix: str = "") -> tuple[list[Check], int]:
     """Logits, KL, top-1 and perplexity over all held-out sequences."""
     import torch
 
@@ -85,10 +85,10 @@ def distributions(model: Any, reference: Reference, bounds: ParityBounds) -> tup
             sums.add(ours[rows], theirs[rows], ids[0, 1:][rows, None])
     relative = abs(math.expm1(min(sums.loss / sums.predicted, _HUGE)))
     return [
-        bounded("largest logit difference", sums.difference, bounds.max_logit_difference),
-        bounded("KL divergence in nats", sums.kl / sums.positions, bounds.max_kl),
-        bounded("top-1 agreement", sums.same / sums.positions, bounds.min_top1_agreement, "at least"),
-        bounded("relative perplexity difference", relative, bounds.max_perplexity_difference),
+        bounded(f"{prefix}largest logit difference", sums.difference, bounds.max_logit_difference),
+        bounded(f"{prefix}KL divergence in nats", sums.kl / sums.positions, bounds.max_kl),
+        bounded(f"{prefix}top-1 agreement", sums.same / sums.positions, bounds.min_top1_agreement, "at least"),
+        bounded(f"{prefix}relative perplexity difference", relative, bounds.max_perplexity_difference),
     ], sums.positions
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from tasks.conversion import behaviour, files
-from tasks.conversion.config import ParityBounds
+from tasks.conversion.config import DistributionBounds, ParityBounds
 from tasks.conversion.findings import Check, Parity
 from tasks.conversion.reference import Reference
 
@@ -32,3 +32,8 @@ def check(folder: Path, reference: Reference, bounds: ParityBounds) -> Parity:
     found, tokens = behaviour.distributions(model, reference, bounds)
     checks += [*found, behaviour.greedy(model, reference, bounds), behaviour.generation(folder, model, reference)]
     return Parity(checks=checks, tokens=tokens)
+
+
+def rounding(folder: Path, reference: Reference, bounds: DistributionBounds) -> list[Check]:
+    """What the exported precision costs against the weights as they were trained (`reference` before `rounded`)."""
+    return behaviour.distributions(behaviour.load(folder), reference, bounds, "rounding: ")[0]

@@ -46,3 +46,12 @@ def megatron_logits(chunk: torch.nn.Module) -> Callable[[torch.Tensor], torch.Te
 def megatron_embedding(chunk: torch.nn.Module) -> torch.Tensor:
     """The input embedding of a whole Megatron model; shape [vocab, hidden]."""
     return next(p for name, p in chunk.named_parameters() if name.endswith("embedding.word_embeddings.weight")).detach()
+
+
+def round_weights(chunk: torch.nn.Module, dtype: torch.dtype) -> None:
+    """Round every weight to `dtype`, in place and kept in its own format, so that an export in `dtype` can be held to exact equality."""
+    import torch
+
+    with torch.no_grad():
+        for parameter in chunk.parameters():
+            parameter.copy_(parameter.to(dtype))

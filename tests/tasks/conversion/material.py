@@ -47,6 +47,7 @@ def build_chunk(model: ModelConfig, seed: int = 3) -> torch.nn.Module:
     from models.layout import Layout
     from models.precision import Precision
 
+    parallel.destroy(keep_processes=True)  # of the model built before
     parallel.initialise(Layout(), seed)
     chunk = build.build(model, Layout(), Precision(), model.max_sequence_length, seed=seed)[0]
     torch.manual_seed(seed)

@@ -80,7 +80,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 
 
 def test_faithful_export_passes_every_check(exported: Exported) -> None:
-    parity = check(exported.folder, exported.reference, ConversionConfig().bounds())
+    parity = check(exported.folder, exported.reference, ConversionConfig().parity)
     assert [c.said() for c in parity.failed] == []
     parity.require()
     values = {c.name: c.value for c in parity.checks}
@@ -96,7 +96,7 @@ def test_damaged_export_is_refused_by_name(exported: Exported, tmp_path: Path, k
     damage, expected = DAMAGES[kind]
     folder = exported.copy(tmp_path / "model")
     damage(folder)
-    parity = check(folder, exported.reference, ConversionConfig().bounds())
+    parity = check(folder, exported.reference, ConversionConfig().parity)
     failed = {c.name for c in parity.failed}
     assert expected <= failed
     with pytest.raises(GateError, match="not the trained one") as refused:
@@ -107,6 +107,6 @@ def test_damaged_export_is_refused_by_name(exported: Exported, tmp_path: Path, k
 def test_bounds_decide(exported: Exported, tmp_path: Path) -> None:
     folder = exported.copy(tmp_path / "model")
     tensor(f"{LAYER}.mlp.down_proj.weight", lambda w: w * 1.001)(folder)
-    strict = check(folder, exported.reference, ConversionConfig().float32)
+    strict = check(folder, exported.reference, ConversionConfig().parity)
     loose = ParityBounds(max_logit_difference=1.0, max_kl=0.1, min_top1_agreement=0.9, max_perplexity_difference=0.1, greedy_tokens=0)
     assert strict.failed and not check(folder, exported.reference, loose).failed
