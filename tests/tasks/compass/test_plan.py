@@ -131,7 +131,7 @@ def test_too_little_memory_is_said_before_the_run(parts):
     fits_memory(plan, 64 * GIB)
     with pytest.raises(ResourceError, match="2 rank"):
         fits_memory(plan, 200 * 2**20)
-    with pytest.raises(ResourceError, match="stage1|long"):
+    with pytest.raises(ResourceError, match=r"stage1|long"):
         fits_memory(plan_training(parts("smollm3-3b")), 64 * GIB)
 
 

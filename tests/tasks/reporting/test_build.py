@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from tests.tasks.reporting.material import INPUTS, RECIPE, run
 from tasks.reporting import build_view
 from tasks.reporting.measured import read_metrics
+from tests.tasks.reporting.material import INPUTS, RECIPE, run
 
 
 @pytest.fixture
