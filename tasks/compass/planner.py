@@ -157,7 +157,8 @@ def _phase(recipe: RecipeLike, phase: PhaseLike, before: int, peak: float | None
 
 
 def _schedule(schedule: ScheduleLike) -> str:
-    return f"{schedule.learning_rate:g} {schedule.shape.replace('_', ' ')}"
+    shape = schedule.shape.replace("_", " ")
+    return f"{schedule.learning_rate:g} {shape}" + ("" if schedule.shape == "constant" else f" to {schedule.end:g}")
 
 
 def _cost(budget: Budget, phases: list[PhasePlan], peak: str) -> Cost:

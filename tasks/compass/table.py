@@ -71,7 +71,7 @@ def _phases(phases: Sequence[PhasePlan]) -> str:
             p.learning_rate,
             "unknown" if p.tokens_per_second is None else f"{p.tokens_per_second:,.0f}",
             _hours(p.gpu_hours),
-            _days(p.days),
+            _time(p.days),
         ]
         for p in phases
     ]
@@ -113,9 +113,11 @@ def _cost(cost: Cost) -> str:
         f"assumed MFU    {cost.assumed_mfu:.1%} of that peak, by that formula",
     ]
     if cost.gpu_hours is not None:
-        lines.append(f"main run       {_hours(cost.gpu_hours)} GPU-hours, {_days(cost.days)} days")
-        lines += [f"+ {name:<13}{_hours(hours)} GPU-hours" for name, hours in cost.reserves.items()]
-        lines.append(f"in all         {_hours(cost.total_gpu_hours)} GPU-hours" + _money(cost))
+        lines.append(f"main run       {_hours(cost.gpu_hours)} device-hours, {_time(cost.days)}")
+        reserves = {name: hours for name, hours in cost.reserves.items() if hours}
+        lines += [f"+ {name:<13}{_hours(hours)} device-hours" for name, hours in reserves.items()]
+        if reserves or cost.money is not None:
+            lines.append(f"in all         {_hours(cost.total_gpu_hours)} device-hours" + _money(cost))
     return "\n".join(lines)
 
 
@@ -139,5 +141,11 @@ def _hours(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:.4g}"
 
 
-def _days(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:.3g}"
+def _time(days: float | None) -> str:
+    """Days as a person says them: 24.5 days, 2.6 h, 54 s."""
+    if days is None:
+        return "unknown"
+    for bound, unit in ((1.0, "days"), (1 / 24, "h"), (1 / 1440, "min")):
+        if days >= bound:
+            return f"{days / bound:.1f} {unit}"
+    return f"{days * 86400:.0f} s"
