@@ -26,12 +26,12 @@ class _Window:
 
 
 def windows(documents: Sequence[Sequence[int]], length: int) -> Iterator[_Window]:
-    """Cut documents into passes of at most `length` inputs that move by half a window: every token is scored exactly once.
+    """Cut documents into passes of at most `length` inputs that move by three quarters: every token is scored exactly once.
 
-    From the second pass on a token is predicted from at least half a window of its own document. The first token of a document
+    From the second pass on a token is predicted from at least a quarter of a window of its own document. The first token of a document
     is context only.
     """
-    step = max(1, length // 2)
+    step = max(1, length - length // 4)
     for number, tokens in enumerate(documents):
         done = 0  # targets scored so far; target i is tokens[i + 1]
         while done < len(tokens) - 1:
@@ -59,7 +59,8 @@ def model_bits(
                 ids[row, : len(w.tokens)] = torch.tensor(w.tokens)  # padding stands right of every scored token: causal, never seen
             ids = ids.to(loaded.device)
             logits = loaded.model(ids[:, :-1], use_cache=False).logits.float()
-            losses = cross_entropy(logits.transpose(1, 2), ids[:, 1:], reduction="none").double().cpu()
+            flat = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")  # three times faster than [b, vocab, s]
+            losses = flat.view(len(batch), -1).double().cpu()
             for row, w in enumerate(batch):
                 last = len(w.tokens) - 1
                 bits[w.document] += float(losses[row, last - w.scored : last].sum()) / np.log(2.0)

@@ -23,7 +23,7 @@ class BitsPerByteConfig(Config):
 
     heldout_bytes: int = Field(100_000, ge=1000)
     """Held-out text to score per source, in UTF-8 bytes (documents in a seeded order)."""
-    document_bytes: int = Field(8000, ge=100)
+    document_bytes: int = Field(4000, ge=100)
     """Score at most this much of one document, from its start, so that no single file decides."""
     window: int = Field(1024, ge=16)
     """Longest context in tokens; never more than the model's own maximum."""

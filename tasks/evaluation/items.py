@@ -13,7 +13,7 @@ from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.contamination import contaminated
 from tasks.evaluation.pairs import BUILDERS, Pair
 
-_SPARE = 1.25  # candidates built per item wanted, so that dropped ones are replaced
+_SPARE = 1.5  # candidates built per item wanted, so that dropped ones are replaced
 _MATERIAL = 4_000_000  # held-out bytes per source to build from: thousands of items
 
 
@@ -43,7 +43,7 @@ def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
         (document.text for document in read_documents(curated / "train")),
         config.pairs.contamination_ngram,
     )
-    for task in candidates.keys() - items.left_out.keys():
+    for task in [name for name in candidates if name not in items.left_out]:
         clean = [pair for (owner, pair), hit in zip(flat, shared, strict=True) if owner == task and not hit]
         items.dropped[task] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == task)
         if clean:

@@ -14,7 +14,7 @@ from tasks.evaluation.config import EvaluationConfig
 
 def body(config: dict[str, object], inputs: Mapping[str, Path], out: Path, progress: Progress) -> Summary:
     """Evaluate with the network closed to the libraries: model, tokenizer and items come from the store."""
-    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false")
+    os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
     from tasks.evaluation.evaluate import evaluate
 
     return evaluate(EvaluationConfig.parse(config, "evaluation"), inputs, out, progress)
