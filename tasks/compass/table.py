@@ -55,9 +55,9 @@ def _phases(phases: Sequence[PhasePlan]) -> str:
         "sequence",
         "batch",
         "learning rate",
-        "tok/s/GPU",
-        "GPU-hours",
-        "days",
+        "tok/s/device",
+        "device-hours",
+        "time",
     ]
     rows = [
         [
