@@ -52,7 +52,7 @@ def _copy(one: Acquisition, out: Path, note: Any) -> dict[str, Any]:
             f"source '{one.name}' is empty" + (f" ({empty} blank documents)" if empty else ""),
             where=one.path or one.collection or one.name, do="give a source that holds text",
         )  # fmt: skip
-    entry = {"kind": one.kind, "documents": writer.documents, "bytes": writer.bytes, "blank": empty, "licences": licences}
+    entry: dict[str, Any] = {"kind": one.kind, "documents": writer.documents, "bytes": writer.bytes, "blank": empty, "licences": licences}
     if one.kind == "embedded":
         entry |= {"packages": [list(pair) for pair in versions(one)], "other_versions": other_versions(one)}
     return entry

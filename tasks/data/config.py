@@ -73,7 +73,7 @@ class Acquisition(Config):
 class Holdout(Config):
     """What is kept away from training, chosen before training: whole packages, web domains or files, so that no document is half known.
 
-    Sources with fewer than five such groups are held out by single documents.
+    A source with too few of them (one package, under five domains or files) is held out by single documents.
     """
 
     share: Share = 0.04

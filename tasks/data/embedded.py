@@ -56,7 +56,7 @@ def versions(source: Acquisition) -> list[tuple[str, str]]:
         InputError: a package of the list is not installed; names it.
         ConfigError: the source asks for a package that its collection does not list.
     """
-    return [(name, _installed_version(name)) for name in _wanted(source)]
+    return [(name, installed_version(name)) for name in _wanted(source)]
 
 
 def other_versions(source: Acquisition) -> dict[str, list[str]]:
@@ -104,7 +104,12 @@ def _wanted(source: Acquisition) -> list[str]:
     return source.packages or listed
 
 
-def _installed_version(name: str) -> str:
+def installed_version(name: str) -> str:
+    """Version of an installed package; of the running interpreter for `python`.
+
+    Raises:
+        InputError: it is not installed; says how to go on.
+    """
     if name == PYTHON:
         return platform.python_version()
     try:
@@ -117,7 +122,7 @@ def _installed_version(name: str) -> str:
 
 
 def _package(name: str) -> Package:
-    version = _installed_version(name)
+    version = installed_version(name)
     if name == PYTHON:
         root = Path(sysconfig.get_paths()["stdlib"])
         files = [path.relative_to(root).as_posix() for path in root.rglob("*.py")]
@@ -130,19 +135,16 @@ def _package(name: str) -> Package:
             do="leave the package out with the source's `packages`",
         )  # fmt: skip
     files = [str(file) for file in distribution.files or [] if file.suffix in {".py", ".md", ".rst"}]
-    readme = distribution.metadata.get_payload()
-    return Package(
-        name, version, licence, Path(str(distribution.locate_file(""))), _ordered(files), readme if isinstance(readme, str) else ""
-    )
+    readme = (distribution.read_text("METADATA") or "").partition("\n\n")[2]
+    return Package(name, version, licence, Path(str(distribution.locate_file(""))), _ordered(files), readme)
 
 
 def licence_of(name: str) -> str:
     """Licence that a package's metadata states: the expression, else the classifier, else the first line of the field."""
     found = metadata.distribution(name).metadata
-    classifiers = [c.split("::")[-1].strip() for c in found.get_all("Classifier") or [] if c.startswith("License")]
-    return str(
-        found.get("License-Expression") or (classifiers[0] if classifiers else None) or (found.get("License") or "unknown").split("\n")[0]
-    )
+    expression, classifiers, field = (found.get_all(key) or [] for key in ("License-Expression", "Classifier", "License"))
+    named = [entry.split("::")[-1].strip() for entry in classifiers if entry.startswith("License")]
+    return next(iter([*expression, *named, *field]), "unknown").split("\n")[0]
 
 
 def _ordered(files: list[str]) -> list[str]:

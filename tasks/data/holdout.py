@@ -10,8 +10,7 @@ from contracts.config import nearest
 from contracts.errors import InputError
 from tasks.data.config import Curation, Holdout
 
-MIN_GROUPS = 5
-_SLACK = 1.5
+MIN_GROUPS = {"package": 2, "domain": 5, "file": 5}
 
 
 def draw(seed: int, key: str) -> float:
@@ -39,7 +38,8 @@ class Choice:
 def choose(source: Curation, sizes: Mapping[str, int], seed: int, first: str) -> Choice:
     """Choose from {group: bytes of text} of one source; `first` is its document with the lowest draw.
 
-    Groups are taken in an order drawn from the seed until the share is reached, passing over groups that would overshoot it by half.
+    Groups are tried in an order drawn from the seed; each is taken if the sum comes closer to the share by it. If none fits, the
+    smallest is taken.
 
     Raises:
         InputError: the recipe names a group that the source does not have.
@@ -47,19 +47,20 @@ def choose(source: Curation, sizes: Mapping[str, int], seed: int, first: str) ->
     wanted: Holdout = source.heldout
     if wanted.packages:
         return Choice("named", _named(source, sizes))
-    if len(sizes) < MIN_GROUPS:
+    kind = next(iter(sizes)).partition(":")[0]
+    if len(sizes) < MIN_GROUPS[kind]:
         share = min(wanted.share, wanted.max_bytes / max(1, sum(sizes.values())))
         return Choice("document", share=share, seed=seed, first=first if share else "")
     target = min(wanted.share * sum(sizes.values()), wanted.max_bytes)
     taken: set[str] = set()
     held = 0
     for group in sorted(sizes, key=lambda name: draw(seed, name)):
-        if held < target and held + sizes[group] <= _SLACK * target:
+        if sizes[group] < 2 * (target - held):  # brings the sum closer to the target
             taken.add(group)
             held += sizes[group]
     if target > 0 and not taken:
         taken.add(min(sizes, key=lambda name: (sizes[name], name)))
-    return Choice(next(iter(sizes)).partition(":")[0], taken)
+    return Choice(kind, taken)
 
 
 def share_across(choices: Mapping[str, Choice]) -> None:

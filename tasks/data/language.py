@@ -11,7 +11,9 @@ import yaml
 
 _CHARACTERS = 3000
 _WORD = re.compile(r"[^\W\d_]+")
+_FENCE = re.compile(r"```.*?(```|\Z)", re.DOTALL)
 _MIN_HITS = 5
+_MIN_SHARE = 0.1
 _MARGIN = 0.8
 _SCRIPTS = {
     "latin": re.compile("[A-Za-z\u00c0-\u024f]"),
@@ -43,12 +45,12 @@ def known_languages() -> list[str]:
 
 
 def in_language(text: str, language: str) -> bool:
-    """Whether `text` reads as `language` (its first 3,000 characters are judged).
+    """Whether `text` reads as `language` (its first 3,000 characters outside code fences are judged).
 
-    A text with hardly any function words of any known language passes when its script fits: the quality rules judge such text.
+    A text with hardly any function words of another known language passes when its script fits: the quality rules judge such text.
     Languages that share a script other than Latin are not told apart.
     """
-    text = text[:_CHARACTERS]
+    text = _FENCE.sub("", text[: 4 * _CHARACTERS])[:_CHARACTERS]
     if not _script_fits(text, _SCRIPT_OF.get(language, ["latin"])):
         return False
     if language not in _function_words():
@@ -56,7 +58,7 @@ def in_language(text: str, language: str) -> bool:
     words = Counter(_WORD.findall(text.lower()))
     hits = {name: sum(words[word] for word in known) for name, known in _function_words().items()}
     best = max(hits.values())
-    return best < _MIN_HITS or hits[language] >= _MARGIN * best
+    return best < max(_MIN_HITS, _MIN_SHARE * words.total()) or hits[language] >= _MARGIN * best
 
 
 def _script_fits(text: str, scripts: list[str]) -> bool:
