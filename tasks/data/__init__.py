@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.data.acquisition import source
+    from tasks.data.contamination import HeldoutIndex
     from tasks.data.curation import curate
     from tasks.data.documents import Document, read_documents, sources_in
     from tasks.data.encoder import Encoder, load_encoder
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Document",
     "Encoder",
+    "HeldoutIndex",
     "check_shard",
     "curate",
     "data_problems",
@@ -39,6 +41,7 @@ __all__ = [
 _HOMES = {
     "Document": "documents",
     "Encoder": "encoder",
+    "HeldoutIndex": "contamination",
     "check_shard": "indexed",
     "curate": "curation",
     "data_problems": "gates",

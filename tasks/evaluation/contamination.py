@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import pairwise
+from collections.abc import Iterable, Sequence
 
-_WORD = re.compile(r"\w+")
+from tasks.data import HeldoutIndex
 
 
 def contaminated(items: Sequence[str], training: Iterable[str], n: int | None) -> list[bool]:
-    """For each item: does any run of `n` words (at least 2; lower case, punctuation ignored) occur in any training text?
+    """For each item: does any run of `n` words (lower case, punctuation ignored) occur in any training text?
 
-    An item shorter than `n` words shares none by this definition (the usual one of 13-gram decontamination).
+    An item shorter than `n` words shares none by this definition: a sentence of ten words is common property.
     """
     found = [False] * len(items)
-    owners: dict[tuple[str, ...], set[int]] = {}
-    for number, item in enumerate(items if n else ()):
-        for gram in _grams(_WORD.findall(item.lower()), n or 0):
-            owners.setdefault(gram, set()).add(number)
-    starts = {gram[:2] for gram in owners}  # most positions are ruled out by two words, without building the whole n-gram
-    for text in training if owners else ():
-        words = _WORD.findall(text.lower())
-        for position, pair in enumerate(pairwise(words)):
-            if pair in starts:
-                for number in owners.get(tuple(words[position : position + (n or 0)]), ()):
-                    found[number] = True
+    checked = [number for number, item in enumerate(items) if n and len(re.findall(r"\w+", item)) >= n]
+    if not checked or n is None:
+        return found
+    index = HeldoutIndex([items[number] for number in checked], n)
+    for text in training:
+        index.see(text)
+    for number, shared in zip(checked, index.contaminated(), strict=True):
+        found[number] = shared
     return found
-
-
-def _grams(words: list[str], n: int) -> Iterator[tuple[str, ...]]:
-    return (tuple(words[i : i + n]) for i in range(len(words) - n + 1))
