@@ -28,9 +28,10 @@ def load(folder: Path) -> Any:
     import torch
     from transformers import AutoModelForCausalLM
 
-    model, notes = AutoModelForCausalLM.from_pretrained(
+    loaded: Any = AutoModelForCausalLM.from_pretrained(
         folder, dtype=torch.float32, local_files_only=True, trust_remote_code=False, output_loading_info=True
     )
+    model, notes = loaded
     wrong = {kind: sorted(map(str, keys))[:4] for kind, keys in notes.items() if keys}
     if wrong:  # transformers fills a missing tensor with random numbers and goes on
         raise ValueError(f"tensors do not match the architecture: {wrong}")

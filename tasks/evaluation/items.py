@@ -31,7 +31,7 @@ def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
     """Items of every task of the config: code from the code sources, grammar from all others, the sources mixed evenly."""
     items = Items()
     candidates: dict[str, list[Pair]] = {}
-    for task in config.pairs.tasks:
+    for task in map(str, config.pairs.tasks):
         code = task == "code_keyword_pairs"
         own = [source for source in sources if config.is_code(source) == code]
         candidates[task] = _candidates(config, task, curated, own)
@@ -43,7 +43,9 @@ def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
         (document.text for document in read_documents(curated / "train")),
         config.pairs.contamination_ngram,
     )
-    for task in [name for name in candidates if name not in items.left_out]:
+    for task in candidates:
+        if task in items.left_out:
+            continue
         clean = [pair for (owner, pair), hit in zip(flat, shared, strict=True) if owner == task and not hit]
         items.dropped[task] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == task)
         if clean:

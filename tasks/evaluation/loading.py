@@ -40,7 +40,7 @@ def load(folder: Path, dtype: str) -> LoadedModel:
 
     device = "cuda" if torch.cuda.is_available() else "cpu"
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False)
+    model: Any = AutoModelForCausalLM.from_pretrained(folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False)
     if tokenizer.eos_token_id is None:
         raise InputError("the tokenizer names no token that ends a document (eos_token)", do="name one in the tokenizer", where=str(folder))
     return LoadedModel(model.to(device).eval(), tokenizer, device, int(model.config.max_position_embeddings), int(tokenizer.eos_token_id))
