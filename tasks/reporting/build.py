@@ -72,7 +72,7 @@ def build_view(
         machine=_machine(newest.get("machine", {})),
         links=list(links),
         model_path=model_path,
-        missing=_missing(manifests),
+        missing=[*_missing(manifests), *measured.left_out(folders.get("evaluate"))],
     )
 
 

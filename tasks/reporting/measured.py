@@ -75,11 +75,8 @@ def describe_layout(layout: Mapping[str, Any]) -> str:
 
 def parity_checks(folder: Path | None) -> list[Check]:
     """The conversion gate's comparisons from parity.json; empty where there is none."""
-    found = _json(folder, "parity.json")
-    return [
-        Check(name=str(c["name"]), value=_value(c), bound="" if c.get("bound") is None else f"{c['bound']:.6g}", passed=bool(c["passed"]))
-        for c in (found or {}).get("checks", [])
-    ]
+    found = _json(folder, "parity.json") or {}
+    return [Check(name=str(c["name"]), value=_value(c), bound=_bound(c), passed=bool(c["passed"])) for c in found.get("checks", [])]
 
 
 def bits_per_byte(folder: Path | None) -> list[BitsPerByte]:
@@ -147,6 +144,16 @@ def _held_out(all_values: Iterable[Mapping[str, float]]) -> dict[str, str]:
             if head in HELD_OUT:
                 found[name] = source
     return found
+
+
+def left_out(folder: Path | None) -> list[str]:
+    """One sentence for each task that could not be built, with the reason."""
+    settings = (_json(folder, "evaluation.json") or {}).get("settings", {})
+    return [f"The task '{task}' was left out: {why}." for task, why in settings.get("left_out", {}).items()]
+
+
+def _bound(check: Mapping[str, Any]) -> str:
+    return "" if check.get("bound") is None else f"{check.get('rule', 'at most')} {check['bound']:.6g}"
 
 
 def _value(check: Mapping[str, Any]) -> str:

@@ -108,7 +108,7 @@ def _metrics(folder: Path, steps: int, first: float) -> None:
 
 def _results(folders: dict[str, Path]) -> None:
     checks = [
-        {"name": "largest logit difference", "passed": True, "value": 3.8e-6, "bound": 1e-4},
+        {"name": "largest logit difference", "passed": True, "value": 3.8e-6, "bound": 1e-4, "rule": "at most"},
         {"name": "greedy tokens", "passed": True},
     ]
     (folders["convert"] / "parity.json").write_text(json.dumps({"checks": checks, "tokens": 2048}))
@@ -133,6 +133,8 @@ def _results(folders: dict[str, Path]) -> None:
         },
     }
     tasks = {"grammar_pairs": {"metric": "acc", "value": 0.7, "low": 0.63, "high": 0.76, "items": 200, "chance": 0.5, "dropped": 3}}
-    (folders["evaluate"] / "evaluation.json").write_text(json.dumps({"bits_per_byte": bits, "tasks": tasks, "settings": {}}))
+    (folders["evaluate"] / "evaluation.json").write_text(
+        json.dumps({"bits_per_byte": bits, "tasks": tasks, "settings": {"left_out": {"code_keyword_pairs": "too few items"}}})
+    )
     samples = [{"source": "prose", "prompt": "The function", "completion": f" returns {HOSTILE}"}]
     (folders["evaluate"] / "samples.json").write_text(json.dumps(samples))

@@ -27,7 +27,8 @@ def test_the_view_of_a_finished_run(finished):
     assert decay.loss[0][0] == 20_480 + 2_048 and len(stable.loss) == 10
     assert set(stable.eval_loss) == {"prose", "code"} and len(stable.eval_loss["prose"]) == 2
     assert decay.layouts == ["DP2 mbs 4"] and decay.interventions == ["step 3: resumed after SIGKILL"]
-    assert not view.missing
+    assert view.missing == ["The task 'code_keyword_pairs' was left out: too few items."]
+    assert view.parity[0].bound == "at most 0.0001"
 
 
 def test_the_data_table(finished):
