@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
@@ -15,12 +16,16 @@ class ScheduleLike(Protocol):
     """A learning-rate schedule."""
 
     @property
+    @abstractmethod
     def shape(self) -> str: ...
     @property
+    @abstractmethod
     def learning_rate(self) -> float: ...
     @property
+    @abstractmethod
     def warmup_steps(self) -> int: ...
     @property
+    @abstractmethod
     def end(self) -> float: ...
 
 
@@ -28,20 +33,28 @@ class PhaseLike(Protocol):
     """One leg of training."""
 
     @property
+    @abstractmethod
     def name(self) -> str: ...
     @property
+    @abstractmethod
     def steps(self) -> int: ...
     @property
+    @abstractmethod
     def mixture(self) -> Mapping[str, float]: ...
     @property
+    @abstractmethod
     def sequence_length(self) -> int: ...
     @property
+    @abstractmethod
     def global_batch_size(self) -> int: ...
     @property
+    @abstractmethod
     def schedule(self) -> ScheduleLike: ...
     @property
+    @abstractmethod
     def precision(self) -> Precision: ...
     @property
+    @abstractmethod
     def layout(self) -> Layout: ...
 
 
@@ -49,6 +62,7 @@ class OptimizerLike(Protocol):
     """The optimizer of every phase."""
 
     @property
+    @abstractmethod
     def kind(self) -> str: ...
 
 
@@ -56,8 +70,10 @@ class TrainingLike(Protocol):
     """The training section."""
 
     @property
+    @abstractmethod
     def phases(self) -> Sequence[PhaseLike]: ...
     @property
+    @abstractmethod
     def optimizer(self) -> OptimizerLike: ...
 
 
@@ -65,8 +81,10 @@ class SourceLike(Protocol):
     """One source of text."""
 
     @property
+    @abstractmethod
     def name(self) -> str: ...
     @property
+    @abstractmethod
     def published_tokens(self) -> int | None: ...
 
 
@@ -74,6 +92,7 @@ class DataLike(Protocol):
     """The data section."""
 
     @property
+    @abstractmethod
     def sources(self) -> Sequence[SourceLike]: ...
 
 
@@ -81,10 +100,14 @@ class RecipeLike(Protocol):
     """The parts of a recipe that a plan is made from."""
 
     @property
+    @abstractmethod
     def purpose(self) -> Purpose: ...
     @property
+    @abstractmethod
     def model(self) -> ModelConfig: ...
     @property
+    @abstractmethod
     def data(self) -> DataLike: ...
     @property
+    @abstractmethod
     def training(self) -> TrainingLike: ...
