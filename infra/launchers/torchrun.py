@@ -1,0 +1,69 @@
+"""torchrun here: the processes of one job on this machine, as children of the flow's process."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from infra.job import JobSpec
+from infra.launchers.watch import OnLine, OnProgress, Result, run
+from infra.site import CHECKOUT, Site
+
+__all__ = ["Result", "launch", "torchrun"]
+
+
+def launch(
+    spec: JobSpec,
+    job_dir: Path,
+    site: Site,
+    *,
+    on_line: OnLine,
+    on_progress: OnProgress,
+    check: Callable[[], object] | None = None,
+) -> Result:
+    """Write `spec` into `job_dir`, run its worker there and follow it to its end (see `infra.launchers.watch.run`).
+
+    Training always runs under torchrun, one process or many; the other workers only when they ask for several processes.
+    """
+    job_dir = Path(os.path.abspath(job_dir))
+    job_dir.mkdir(parents=True, exist_ok=True)
+    place = job_dir / "spec.json"
+    place.write_text(spec.model_dump_json(indent=2), encoding="utf-8")
+    worker = ["-m", f"tasks.{spec.craft}.worker", str(place)]
+    alone = spec.processes == 1 and spec.craft != "training"
+    program = [site.interpreter, *worker] if alone else torchrun(site.interpreter, spec.processes, worker)
+    return run(program, job_dir, worker_environment(spec, site), on_line=on_line, on_progress=on_progress, check=check)
+
+
+def torchrun(interpreter: str, processes: int, worker: Sequence[str]) -> list[str]:
+    """Command that starts `processes` ranks of `worker` on this machine; they meet on a free port of the loopback interface.
+
+    It never restarts ranks: the stage is what is retried, and the worker alone decides where it resumes.
+    """
+    meeting = ["--rdzv-backend=c10d", "--rdzv-endpoint=127.0.0.1:0", f"--rdzv-id=job-{os.getpid()}", "--local-addr=127.0.0.1"]
+    return [
+        interpreter,
+        "-m",
+        "torch.distributed.run",
+        "--nnodes=1",
+        f"--nproc-per-node={processes}",
+        "--max-restarts=0",
+        *meeting,
+        *worker,
+    ]
+
+
+def worker_environment(spec: JobSpec, site: Site) -> dict[str, str]:
+    """Environment of a worker: ours without Prefect's and MLflow's settings, which it has no use for."""
+    environment = {key: value for key, value in os.environ.items() if not key.startswith(("PREFECT_", "MLFLOW_"))}
+    environment["PYTHONPATH"] = os.pathsep.join(filter(None, [str(CHECKOUT), environment.get("PYTHONPATH", "")]))
+    environment["SMOLFLOW_SCRATCH"] = str(site.scratch)
+    # Without a name service for this host's name gloo finds no interface; one machine needs the loopback only.
+    environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
+    if site.pools[site.pool_of(spec.stage.partition("-")[0])].kind == "cpu":
+        # Spinning OpenMP threads of several ranks on few cores cost a factor of 2 to 20.
+        environment.setdefault("OMP_NUM_THREADS", "1")
+        environment["CUDA_VISIBLE_DEVICES"] = ""  # a job of a CPU pool leaves the devices to the GPU pools
+    return environment
