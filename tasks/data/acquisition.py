@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +28,7 @@ def source(config: SourceConfig, inputs: Mapping[str, Path], out: Path, progress
     counts: dict[str, int] = {"documents": 0, "bytes": 0}
     table: dict[str, Any] = {}
     for index, one in enumerate(config.sources):
-        entry = _copy(one, out, lambda note, index=index: progress(index, len(config.sources), note))
+        entry = _copy(one, out, partial(progress, index, len(config.sources)))
         table[one.name] = entry
         counts["documents"] += entry["documents"]
         counts["bytes"] += entry["bytes"]
@@ -35,7 +36,7 @@ def source(config: SourceConfig, inputs: Mapping[str, Path], out: Path, progress
     return Summary(counts=counts, evidence={"sources": table, "snapshot": snapshot_digest(config)})
 
 
-def _copy(one: Acquisition, out: Path, note: Any) -> dict[str, Any]:
+def _copy(one: Acquisition, out: Path, note: Callable[[str], None]) -> dict[str, Any]:
     empty = 0
     licences: dict[str, int] = {}
     with DocumentWriter(out, one.name, RAW_COLUMNS) as writer:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def curate(config: CurateConfig, inputs: Mapping[str, Path], out: Path, progress
     seen: set[bytes] = set()
     steps = 2 * len(config.sources)
     for index, one in enumerate(config.sources):
-        tallies[one.name] = _clean(one, config, inputs["source"], work, seen, lambda note, index=index: progress(index, steps, note))
+        tallies[one.name] = _clean(one, config, inputs["source"], work, seen, partial(progress, index, steps))
     choices = {one.name: choose(one, tallies[one.name].groups, config.seed, tallies[one.name].first[1]) for one in config.sources}
     share_across(choices)
     table = _split(config, work, out, choices, lambda index, note: progress(len(config.sources) + index, steps, note))
@@ -91,7 +92,7 @@ def _check_languages(sources: Sequence[Curation]) -> None:
             )  # fmt: skip
 
 
-def _clean(one: Curation, config: CurateConfig, source: Path, work: Path, seen: set[bytes], note: Any) -> Tally:
+def _clean(one: Curation, config: CurateConfig, source: Path, work: Path, seen: set[bytes], note: Callable[[str], None]) -> Tally:
     """First pass: every rule on every document; what passes goes to `work`."""
     tally = Tally()
     with DocumentWriter(work, one.name, RAW_COLUMNS) as writer:
@@ -139,7 +140,7 @@ def _refusal(one: Curation, document: Document, seed: int, seen: set[bytes]) -> 
     return None
 
 
-def _split(config: CurateConfig, work: Path, out: Path, choices: Mapping[str, Choice], note: Any) -> dict[str, Any]:
+def _split(config: CurateConfig, work: Path, out: Path, choices: Mapping[str, Choice], note: Callable[[int, str], None]) -> dict[str, Any]:
     """Second pass: training text to `train/`, clean held-out items to `heldout/`."""
     items = {one.name: list(_heldout_items(one, work, choices[one.name])) for one in config.sources}
     index = HeldoutIndex(

@@ -28,25 +28,22 @@ def token_dtype(vocab_size: int) -> Any:
 
 
 class IndexedWriter:
-    """Writes `<prefix>.bin` and `<prefix>.idx`; nothing under these names exists before a successful `close`."""
+    """Writes `<prefix>.bin` and `<prefix>.idx`; nothing under these names exists before a successful `close`. Counts `tokens`."""
 
     def __init__(self, prefix: Path, vocab_size: int) -> None:
         self.prefix = prefix
         self.dtype = token_dtype(vocab_size)
+        self.tokens = 0
         self._lengths: list[int] = []
         prefix.parent.mkdir(parents=True, exist_ok=True)
         self._bin = open(f"{prefix}.bin.partial", "wb", buffering=1 << 22)  # noqa: SIM115, closed by close or abort
-
-    @property
-    def tokens(self) -> int:
-        """Tokens added so far."""
-        return sum(self._lengths)
 
     def add(self, documents: Sequence[Any]) -> None:
         """Append documents, each an array of ids that ends with the end-of-document token."""
         if documents:
             self._bin.write(np.concatenate(documents).astype(self.dtype, copy=False).tobytes())
             self._lengths += [len(document) for document in documents]
+            self.tokens += sum(map(len, documents))
 
     def close(self) -> None:
         """Write the index and give both files their names."""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def tokenize(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, prog
         table[name] = {}
         for kind, folder in folders.items():
             prefix = out / ("heldout" if kind else "") / name
-            counted = _encode(encoder, folder, name, prefix, lambda note, index=index: progress(index, len(names), note))
+            counted = encode_source(encoder, folder, name, prefix, partial(progress, index, len(names)))
             table[name] |= {f"{kind}{key}": value for key, value in counted.items()}
         if not table[name]["tokens"]:
             raise InputError(f"source '{name}' has no tokens", where=str(folders[""]), do="run the stage `curate` again")
@@ -45,7 +46,8 @@ def tokenize(config: TokenizeConfig, inputs: Mapping[str, Path], out: Path, prog
     return Summary(counts=counts, metrics=metrics, evidence={"sources": table, "fast": encoder.fast})
 
 
-def _encode(encoder: Encoder, folder: Path, name: str, prefix: Path, note: object) -> dict[str, int]:
+def encode_source(encoder: Encoder, folder: Path, name: str, prefix: Path, note: Callable[[str], None]) -> dict[str, int]:
+    """Encode the documents of source `name` under `folder` into `<prefix>.bin/.idx`; its documents, bytes and tokens."""
     documents = size = spelled = 0
     end = np.array([encoder.eod], dtype=np.uint32)
     with IndexedWriter(prefix, encoder.vocab_size) as writer:
@@ -55,8 +57,7 @@ def _encode(encoder: Encoder, folder: Path, name: str, prefix: Path, note: objec
             documents += len(batch)
             size += sum(document.size for document in batch)
             spelled += sum(map(encoder.spelled_out, texts))
-            if callable(note):
-                note(f"{name}: {documents:,} documents, {writer.tokens:,} tokens")
+            note(f"{name}: {documents:,} documents, {writer.tokens:,} tokens")
         tokens = writer.tokens
     return {"documents": documents, "bytes": size, "tokens": tokens, "special_tokens_in_text": spelled}
 

@@ -12,7 +12,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from contracts.config import digest
 from tasks.data.config import Acquisition, SourceConfig, TokenizerConfig
-from tasks.data.embedded import collection_lists, versions
+from tasks.data.embedded import versions
 from tasks.data.files import Found, find_files
 
 _hashes: dict[tuple[str, int, int], str] = {}
@@ -42,7 +42,7 @@ def tokenizer_digest(config: TokenizerConfig) -> str | None:
 
 def _source(source: Acquisition) -> Any:
     if source.kind == "embedded":
-        return [source.name, "embedded", list(collection_lists()[str(source.collection)]), versions(source)]
+        return [source.name, "embedded", versions(source)]
     if source.kind == "published":
         return [source.name, "published"]
     if source.kind == "files":
