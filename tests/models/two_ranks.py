@@ -159,7 +159,7 @@ def training_difference(model: ModelConfig, layout: Layout, packed: bool) -> dic
     dist.broadcast(total, parallel_state.get_pipeline_model_parallel_last_rank(), group=parallel_state.get_pipeline_model_parallel_group())
     _, loss, gradients = reference(model, packed)
     main = {id(p): p.main_grad for chunk in chunks for p in chunk.parameters()}
-    got = {name: value for name, value in gradient_export(chunks, model, main)}
+    got = dict(gradient_export(chunks, model, main))
     gradient = max(float((got[name] - value).abs().max() / value.abs().max()) for name, value in gradients.items())
     drawn = {name: weights.initial_weight(model, name, shape, SEED) for name, shape in huggingface.shapes(model).items()}
     exported = dict(weights.export(chunks, model))
