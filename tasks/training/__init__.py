@@ -1,1 +1,22 @@
-"""Training craft: the Megatron-core trainer that runs under torchrun."""
+"""Training craft: the Megatron-core trainer that runs under torchrun.
+
+Names are imported when they are first used, so that `tasks.training.config` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.training.loading import TrainedModel, load_model
+    from tasks.training.stream import Shards, TokenStream
+
+__all__ = ["Shards", "TokenStream", "TrainedModel", "load_model"]
+_HOMES = {"Shards": "stream", "TokenStream": "stream", "TrainedModel": "loading", "load_model": "loading"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tasks.training' has no attribute '{name}'")
+    return getattr(import_module(f"tasks.training.{_HOMES[name]}"), name)
