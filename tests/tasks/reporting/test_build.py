@@ -6,7 +6,8 @@ import json
 
 import pytest
 
-from tasks.reporting import build_view
+from contracts.config import identity
+from tasks.reporting import Link, ReportRequest, build_view, report
 from tasks.reporting.measured import read_metrics
 from tests.tasks.reporting.material import INPUTS, RECIPE, run
 
@@ -69,3 +70,24 @@ def test_a_step_repeated_after_a_resume_counts_once(tmp_path):
     lines = [[1, 0, {"loss": 5.0}], [2, 0, {"loss": 4.0}], [2, 1, {"loss": 3.9}], [2, 1, {"eval_loss/prose": 3.0}]]
     (tmp_path / "metrics.jsonl").write_text("\n".join(map(json.dumps, lines)))
     assert read_metrics(tmp_path / "metrics.jsonl") == [(1, {"loss": 5.0}), (2, {"loss": 3.9, "eval_loss/prose": 3.0})]
+
+
+def test_the_body_writes_one_page_and_tells_progress(finished, tmp_path):
+    manifests, folders = finished
+    out, said = tmp_path / "out", []
+    out.mkdir()
+    request = ReportRequest(
+        recipe=RECIPE, manifests=manifests, links=[Link(title="MLflow", url="http://127.0.0.1:5000")], plan="phase  steps"
+    )
+    summary = report(request, folders, out, lambda done, total, note: said.append((done, total, note)))
+    assert [path.name for path in out.iterdir()] == ["report.html"]
+    assert summary.counts["bytes"] == (out / "report.html").stat().st_size
+    assert said[-1][:2] == (2, 2) and "1 of 2 sources" in said[-1][2]
+    assert "phase  steps" in (out / "report.html").read_text()
+
+
+def test_a_request_survives_json_and_only_its_recipe_is_identity(finished):
+    manifests, _ = finished
+    request = ReportRequest(recipe=RECIPE, manifests=manifests, states={"source": "reused"})
+    assert ReportRequest.parse(request.model_dump(mode="json")) == request
+    assert identity(request) == identity(ReportRequest(recipe=RECIPE))
