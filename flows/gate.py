@@ -68,22 +68,17 @@ def before_the_run(desk: Desk) -> Iterator[str]:
 
 
 def documents(node: Node, artifact: Artifact, desk: Desk) -> Finding:
-    """Every source must leave training text and held-out text."""
-    sources = artifact.manifest.evidence.get("sources", {})
-    problems = [
-        f"source '{name}' kept no {what}"
-        for name, row in sources.items()
-        for what, key in (("training documents", "documents"), ("held-out documents", "heldout_documents"))
-        if not row.get(key)
-    ]
-    return Finding("documents", problems, "loosen this source's filters or give it more text; the report shows what each filter removed")
+    """Every source must leave training text, and held-out text that training does not share."""
+    from tasks.data import data_problems
+
+    return Finding("documents", data_problems(artifact.manifest.evidence), "loosen this source's filters or give it more text")
 
 
 def fertility(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """The tokenizer must fit every source (Smol Training Playbook, tokenizer)."""
     from tasks.data import tokenizer_problems
 
-    return Finding("tokenizer-fertility", tokenizer_problems(desk.plan.recipe.tokenizer, artifact.manifest.evidence), "train it on more of that source")
+    return Finding("tokenizer-fertility", tokenizer_problems(artifact.manifest.evidence, desk.plan.recipe.tokenizer), "train it on more of that source")
 
 
 def epochs(node: Node, artifact: Artifact, desk: Desk) -> Finding:

@@ -14,7 +14,7 @@ from flows.desk import Desk
 from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference
-from flows.show import show_plan, show_report
+from flows.show import playbook_in_mlflow, show_plan, show_report
 from flows.stages import STAGES
 
 
@@ -38,16 +38,18 @@ def playbook(recipe: RecipeReference = "smoke", overrides: Overrides = [], pool:
     for line in before_the_run(desk):
         log.info("%s", line)
     states: dict[str, str] = {}
-    for node in desk.plan:
-        show_plan(desk, states | {node.name: "running"})
-        if desk.store.find(node.fingerprint):
-            log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
-            states[node.name] = "reused"
-        elif desk.site.pool_of(node.kind.name) == pool:
-            STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
-            states[node.name] = "ran"
-        else:
-            run_elsewhere(node, desk, desk.site.pool_of(node.kind.name))
+    with playbook_in_mlflow(desk):
+        for node in desk.plan:
+            show_plan(desk, states | {node.name: "running"})
+            pool_of_stage = desk.site.pool_of(node.kind.name)
+            if desk.store.find(node.fingerprint):
+                log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
+                states[node.name] = "reused"
+                continue
+            if pool_of_stage == pool:
+                STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
+            else:
+                run_elsewhere(node, desk, pool_of_stage)
             states[node.name] = "ran"
     show_plan(desk, states)
     page = show_report(desk)

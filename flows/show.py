@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self
 from uuid import UUID
 
+from prefect import runtime
 from prefect.artifacts import (
     create_image_artifact,
     create_link_artifact,
@@ -17,6 +21,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 
+from contracts.config import leaves
 from flows.desk import Desk
 from flows.plan import Node
 from flows.stage import Outcome
@@ -34,7 +39,9 @@ class StageDisplay:
         self._node, self._desk, self._log = node, desk, log
         self._bar: UUID | None = None
         self._shown = self._logged = 0.0
-        self._tracker = Tracker.for_stage(desk.site, desk.plan.recipe.name, node.name, node.workspace_key, desk.job_dir(node))
+        name, root = desk.plan.recipe.name, runtime.flow_run.root_flow_run_id
+        nested = root if root and root != runtime.flow_run.id else ""
+        self._tracker = Tracker.for_stage(desk.site, name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed))
 
     def __enter__(self) -> Self:
         self._bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
@@ -42,7 +49,9 @@ class StageDisplay:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        self._tracker.stop("FINISHED" if kind is None else "FAILED")
+        shipped = self._tracker.stop("FINISHED" if kind is None else "FAILED")
+        if shipped and kind is None:  # else the folder holds what MLflow has not seen, or what a resume needs
+            shutil.rmtree(self._desk.job_dir(self._node), ignore_errors=True)
 
     def progress(self, done: float, total: float, note: str) -> None:
         """Show that `done` of `total` is behind; at most once a second in the UI, every ten in the log."""
@@ -75,6 +84,19 @@ class StageDisplay:
         create_image_artifact(loss_image(folder / "metrics.jsonl"), key=_key(f"loss-{self._node.name}"), description="training loss")
 
 
+@contextmanager
+def playbook_in_mlflow(desk: Desk) -> Iterator[None]:
+    """The MLflow run in which the stages of this playbook run are nested."""
+    tracker = Tracker.for_playbook(desk.site, desk.plan.recipe.name, str(runtime.flow_run.id))
+    tracker.start()
+    try:
+        yield
+    except BaseException:
+        tracker.stop("FAILED")
+        raise
+    tracker.stop("FINISHED")
+
+
 def show_plan(desk: Desk, states: dict[str, str]) -> None:
     """The DAG as a table, with the state of every stage."""
     rows = [
@@ -94,6 +116,10 @@ def show_report(desk: Desk) -> str:
     text = f"# {desk.plan.recipe.name}\n\nReport page: `{page}`\n\n[All stages in MLflow]({desk.site.mlflow.url})"
     create_markdown_artifact(text, key=_key(f"report-{desk.plan.recipe.name}"), description="Where the report lies")
     return str(page)
+
+
+def _flat(config: Any) -> dict[str, object]:
+    return dict(leaves(config)) if isinstance(config, dict) else {}
 
 
 def _key(name: str) -> str:

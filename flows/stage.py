@@ -15,11 +15,10 @@ from contracts.errors import IntegrityError, StageError
 from flows.desk import Desk
 from flows.gate import judge
 from flows.plan import Node
-from infra.job import InputRef, JobSpec, Progress, Summary, code_version, machine, versions
+from infra.job import RESULT, InputRef, JobSpec, Progress, Summary, code_version, machine, versions
 from infra.launchers.torchrun import Result, launch
 from infra.store import Artifact, Part, Workspace
 
-RESULT = "result"
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,6 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
         with desk.store.begin(node.name, node.workspace_key) as workspace:
             part, summary = _work(node, desk, watch, workspace)
             artifact = _commit(node, desk, workspace, part, summary, time.monotonic() - began)
-        shutil.rmtree(desk.job_dir(node), ignore_errors=True)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
     seconds = time.monotonic() - began

@@ -8,5 +8,8 @@ KIND = StageKind("tokenizer", 1, "train the tokenizer", body="tasks.data:tokeniz
 
 
 def add(plan: Plan, curate: Node) -> Node:
-    """Curated documents in, a tokenizer folder that transformers loads out."""
-    return plan.add("tokenizer", KIND, plan.recipe.tokenizer, curate=curate)
+    """Curated documents in, a tokenizer folder that transformers loads out. An existing tokenizer counts by its content."""
+    from tasks.data import tokenizer_digest
+
+    config = plan.recipe.tokenizer
+    return plan.add("tokenizer", KIND, config, salt=(lambda: tokenizer_digest(config) or "") if config.path else None, curate=curate)

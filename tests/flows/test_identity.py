@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.config import leaves
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, SmolflowError
 from flows.dag import dag
 from flows.recipe import Recipe, load
 
@@ -27,9 +27,9 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"data\.sources\.\d+\.name$", onwards("source")),
     (r"data\.sources\.\d+\.published_", set()),
     (r"data\.sources\.\d+\.path$", set()),
-    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes)", onwards("source")),
+    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes)(\.|$)", onwards("source")),
     (r"data\.sources\.\d+\.", onwards("curate")),
-    (r"data\.tokenize\.processes", set()),
+    (r"data\.tokenize\.(processes|threads)", set()),
     (r"data\.tokenize\.", onwards("tokenize")),
     (r"data\.", onwards("curate")),
     (r"tokenizer\.(min_bytes_per_token|max_fertility)", set()),
@@ -54,10 +54,10 @@ def changed(value: Any) -> list[Any]:
     if isinstance(value, float):
         return [value * 0.75, value * 1.25, value + 0.01]
     if value is None:
-        return [1, 0.5, "changed", ["numpy"], {}]
+        return [1, 0.5, "changed", ["mlflow"], ["torch"], {}]
     if isinstance(value, str):
         return [*CHOICES.get(value, []), value + "x"]
-    return [[*value, "torch"]] if isinstance(value, list) else [{**value, "extra": 1.0}]
+    return [[*value, "torch"], [*value, "mlflow"]] if isinstance(value, list) else [{**value, "extra": 1.0}]
 
 
 CHOICES = {"float32": ["bfloat16"], "muon": ["adamw"], "adamw": ["muon"], "single": ["groups_of_three"], "token": ["text"], "scaled": ["plain"], "plain": ["scaled"],
@@ -73,8 +73,10 @@ def variants(recipe: Recipe, path: str, value: Any) -> Recipe | None:
     """The recipe with this leaf changed to the first value it accepts; None where no single change is valid (a mixture's shares...)."""
     for other in changed(value):
         try:
-            return recipe.override([f"{path}={_yaml(other)}"])
-        except ConfigError:
+            candidate = recipe.override([f"{path}={_yaml(other)}"])
+            fingerprints(candidate)
+            return candidate
+        except SmolflowError:
             continue
     return None
 
