@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from typing import Any, Self
 
-from contracts.errors import SmolflowError
+from contracts.errors import IntegrityError, SmolflowError
 from infra.store.errors import LeaseHeld, LeaseLost
 from infra.store.host import alive, started, this_host
 from infra.store.objects import Objects
@@ -155,7 +155,12 @@ def _held(objects: Objects, folder: str, number: int) -> Holder | None:
 
 
 def _read_holder(objects: Objects, folder: str, number: int) -> Holder:
-    return Holder(**json.loads(objects.read(_key(folder, number))))
+    key = _key(folder, number)
+    try:
+        return Holder(**json.loads(objects.read(key)))
+    except (ValueError, TypeError):
+        do = "see that no run works there, then remove this file"
+        raise IntegrityError("the record of a lease cannot be read", do=do, where=f"{objects.url}/{key}") from None
 
 
 def _beat(objects: Objects, folder: str, number: int) -> dict[str, Any]:

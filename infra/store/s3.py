@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
 
 from infra.store.errors import StoreError
 from infra.store.objects import CHUNK
@@ -40,6 +43,7 @@ class S3Objects(FsspecObjects):
         place = place.strip("/")
         self._bucket = place.split("/", 1)[0]
         super().__init__(f"s3://{place}", place, files)
+        self._dial()
         self._knock()
 
     def create(self, key: str, data: bytes) -> bool:
@@ -61,6 +65,16 @@ class S3Objects(FsspecObjects):
         """Copy a local file to `key`, large ones in pieces side by side."""
         with self._asking(key):
             self._files.put_file(str(source), self._path(key), chunksize=CHUNK, max_concurrency=CONCURRENT_PIECES)
+
+    def _dial(self) -> None:
+        """Open and close a connection to AWS_ENDPOINT_URL: tells at once where nobody listens. Behind a proxy only a request can."""
+        place = urlsplit(os.environ.get("AWS_ENDPOINT_URL", ""))
+        if not place.hostname or (place.scheme in getproxies() and not proxy_bypass(place.hostname)):
+            return
+        try:
+            socket.create_connection((place.hostname, place.port or (443 if place.scheme == "https" else 80)), OPEN_SECONDS).close()
+        except OSError as error:
+            raise self._away(str(error)) from error
 
     def _knock(self) -> None:
         """One request with a short limit, so that a service that is away is noticed at once.
@@ -113,6 +127,10 @@ class S3Objects(FsspecObjects):
             if isinstance(error, PermissionError):
                 raise StoreError(
                     f"the service refuses: {error}", do="check the credentials and what they may do", where=f"{self.url}/{key}"
+                ) from error
+            if code and not isinstance(error, FileNotFoundError):
+                raise StoreError(
+                    f"the service failed: {error}", do="run again; if it stays, read its log", where=f"{self.url}/{key}"
                 ) from error
             raise
 

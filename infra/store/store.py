@@ -14,12 +14,12 @@ from typing import Any
 from contracts.errors import IntegrityError
 from infra.store import garbage, transfer
 from infra.store.documents import FORMAT, Manifest, canonical, check, checked_name, sign
-from infra.store.errors import ArtifactMissing, StoreError
+from infra.store.errors import ArtifactMissing
+from infra.store.format import agree_on_format, newer_format
 from infra.store.lease import Lease
 from infra.store.objects import Objects, in_parallel, open_objects
 from infra.store.workspace import Workspace, workspace_folder
 
-FORMAT_KEY = "format.json"
 log = logging.getLogger(__name__)
 
 
@@ -58,7 +58,7 @@ class Store:
             ConfigError: `url` names no store.
         """
         objects = open_objects(url)
-        _agree_on_format(objects)
+        agree_on_format(objects)
         return cls(objects)
 
     @property
@@ -241,7 +241,7 @@ class Store:
         except FileNotFoundError:
             return None
         if int(content.get("format", 0)) > FORMAT:
-            raise _newer(where, content["format"])
+            raise newer_format(where, content["format"])
         return self._remember(key, Manifest.parse(content, where), digest)
 
     def _remember(self, key: str, manifest: Manifest, digest: str) -> Artifact:
@@ -252,33 +252,3 @@ class Store:
 
 def _folder(stage: str, fingerprint: str) -> str:
     return f"artifacts/{stage}/{fingerprint}"
-
-
-def _newer(where: str, version: object) -> StoreError:
-    do = "update smolflow, or use another store; nothing was read or written"
-    return StoreError(f"written by a newer smolflow (format {version}; this one knows up to {FORMAT})", do=do, where=where)
-
-
-def _agree_on_format(objects: Objects) -> None:
-    """Read the store's format, or found the store; refuse a newer format, and a service that does not honour create-only writes."""
-    where = f"{objects.url}/{FORMAT_KEY}"
-    try:
-        data = objects.read(FORMAT_KEY)
-    except FileNotFoundError:
-        data = canonical({"format": FORMAT})
-        objects.create(FORMAT_KEY, data)
-        if objects.create(FORMAT_KEY, data + b"\n"):
-            objects.delete([FORMAT_KEY])
-            do = "use a service that honours If-None-Match (AWS S3, Ceph, MinIO...) or a local folder"
-            raise StoreError(
-                "this service overwrites an object that was to be created only once: leases cannot work", do=do, where=objects.url
-            ) from None
-        data = objects.read(FORMAT_KEY)
-    try:
-        version = int(json.loads(data)["format"])
-    except (ValueError, KeyError, TypeError):
-        raise IntegrityError(
-            "the store's format file is damaged", do=f'restore it; its content is {{"format": {FORMAT}}}', where=where
-        ) from None
-    if version > FORMAT:
-        raise _newer(where, version)

@@ -87,6 +87,7 @@ def fetch(objects: Objects, files: Sequence[StoredFile], target: Path, stamp: fl
         half.replace(place)
 
     with disk_errors(str(target)), _one_at_a_time(target):
+        shutil.rmtree(incoming, ignore_errors=True)  # what a killed process left
         target.mkdir(parents=True, exist_ok=True)
         try:
             in_parallel(bring, [file for file in files if not _is_there(target / file.path, file, stamp)])

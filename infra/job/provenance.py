@@ -15,7 +15,7 @@ LIBRARIES = (
     "torch", "megatron-core", "transformer-engine", "transformers", "tokenizers", "safetensors", "tiktoken", "datasets", "lm_eval", "trl",
     "mergekit", "numpy", "pyarrow", "pydantic", "fsspec", "s3fs", "prefect", "mlflow", "smolflow",
 )  # fmt: skip
-CHECKOUT = Path(__file__).resolve().parent.parent
+CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
 def versions() -> dict[str, str]:
