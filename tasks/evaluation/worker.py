@@ -6,19 +6,19 @@ import os
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from infra.job import JobSpec, Progress, Summary, run_body
 
-from tasks.evaluation.config import EvaluationConfig
 
-
-def body(config: dict[str, object], inputs: Mapping[str, Path], out: Path, progress: Progress) -> Summary:
-    """Evaluate with the network closed to the libraries: model, tokenizer and items come from the store."""
+def body(config: dict[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> Summary:
+    """Evaluate with the network out of the libraries' sight (settled when they are first imported): everything comes from the store."""
     os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1", TOKENIZERS_PARALLELISM="false", TQDM_DISABLE="1")
+    from tasks.evaluation.config import EvaluationConfig
     from tasks.evaluation.evaluate import evaluate
 
     return evaluate(EvaluationConfig.parse(config, "evaluation"), inputs, out, progress)
 
 
 if __name__ == "__main__":
-    sys.exit(run_body(JobSpec.parse(Path(sys.argv[1]).read_text()), body))
+    sys.exit(run_body(JobSpec.read(sys.argv[1]), body))
