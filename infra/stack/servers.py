@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,13 +30,13 @@ class _Plan:
     folder: Path
 
 
-def start_servers(site: Site, say: Say) -> list[Record]:
+def start_servers(site: Site, say: Say, only: Sequence[str] = ("prefect", "mlflow")) -> list[Record]:
     """Start Prefect and MLflow side by side and wait until both answer; one that already runs is left as it is.
 
     Raises:
         ResourceError: a port is taken, or a server ended at its start (with the end of its log).
     """
-    plans = [_prefect(site), _mlflow(site)]
+    plans = [plan for plan in (_prefect(site), _mlflow(site)) if plan.name in only]
     running = {plan.name: _running(site, plan.name) for plan in plans}
     for plan in plans:
         if running[plan.name] is None:

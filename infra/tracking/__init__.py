@@ -1,0 +1,139 @@
+"""Tracking: metrics reach MLflow from outside the training, through a spool in the job's folder; an outage costs nothing but patience."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Self
+
+from infra.site import Site
+from infra.tracking.shipper import Ledger, Shipper, load
+
+__all__ = ["Tracker", "ship_leftovers"]
+
+SHIP_SECONDS = 2.0
+PATIENCE_SECONDS = 4.0
+"""The longest anything here makes its caller wait."""
+LONGEST_PAUSE = 30.0
+
+
+class Tracker:
+    """Ships one run to MLflow while it works. Nothing here raises, and nothing waits longer than `PATIENCE_SECONDS`.
+
+    What has not arrived at the end stays in the folder; the next tracker of the same run, or `ship_leftovers`, delivers it.
+
+    Args:
+        folder: the job's folder; its metrics.jsonl is the spool.
+        ledger: which run it is.
+        own_folder: nobody else uses the folder; it goes when everything has arrived.
+    """
+
+    def __init__(self, folder: Path, ledger: Ledger, own_folder: bool = False) -> None:
+        self._folder, self._own_folder = folder, own_folder
+        self._shipper = Shipper(folder, ledger)
+        self._wake, self._idle, self._over = threading.Event(), threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._work, daemon=True, name="mlflow-shipper")
+        self.trouble = ""
+
+    @classmethod
+    def for_stage(
+        cls, site: Site, recipe: str, stage: str, key: str, job_dir: Path, *, parent: str = "", params: Mapping[str, object] | None = None
+    ) -> Self:
+        """Tracker of one stage.
+
+        Args:
+            recipe: names the experiment.
+            stage: names the run.
+            key: the stage's workspace key: whoever works in that workspace again goes on in the same MLflow run.
+            job_dir: the job's folder.
+            parent: id of the playbook run it belongs to (see `for_playbook`); empty: a run of its own.
+            params: the stage's config, flat.
+        """
+        ledger = Ledger(
+            url=site.mlflow.url,
+            experiment=recipe,
+            name=stage,
+            key=f"{stage}-{key}",
+            parent=f"playbook-{parent}" if parent else "",
+            params={name: str(value) for name, value in (params or {}).items()},
+        )
+        return cls(job_dir, ledger)
+
+    @classmethod
+    def for_playbook(cls, site: Site, recipe: str, run: str) -> Self:
+        """Tracker of the playbook run with id `run`, in which its stages are nested."""
+        ledger = Ledger(url=site.mlflow.url, experiment=recipe, name="playbook", key=f"playbook-{run}")
+        return cls(site.scratch / "jobs" / f"playbook-{run}", ledger, own_folder=True)
+
+    def start(self) -> None:
+        """Begin to ship, in a thread; what an earlier attempt left goes first."""
+        self._thread.start()
+
+    def record(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> str:
+        """Log final figures and texts; returns the address of the run's page, empty when MLflow is away."""
+        self._idle.clear()
+        self._shipper.add(metrics, tags)
+        self._wake.set()
+        self._idle.wait(PATIENCE_SECONDS)
+        return self.page
+
+    def stop(self, status: str = "FINISHED") -> bool:
+        """Ship the rest and end the MLflow run with `status` (FINISHED, FAILED or KILLED); True when everything has arrived."""
+        self._shipper.end(status)
+        self._over.set()
+        self._wake.set()
+        self._thread.join(PATIENCE_SECONDS)
+        complete = not self._thread.is_alive() and self._shipper.shipped
+        if complete and self._own_folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+        return complete
+
+    @property
+    def page(self) -> str:
+        """Address of the run's page; empty when MLflow has not answered yet."""
+        return self._shipper.page
+
+    def _work(self) -> None:
+        pause = SHIP_SECONDS
+        while True:
+            last = self._over.is_set()
+            self._wake.clear()
+            try:
+                self._shipper.ship()
+                self.trouble, pause = "", SHIP_SECONDS
+            except OSError as error:
+                self.trouble, pause = str(error), min(2 * pause, LONGEST_PAUSE)
+            self._idle.set()
+            if last:
+                return
+            self._wake.wait(pause)
+
+
+def ship_leftovers(jobs: Path, say: Callable[[str], None], seconds: float = 10.0) -> int:
+    """Deliver what runs left in the job folders under `jobs` while MLflow was away, for at most about `seconds`.
+
+    Returns:
+        How many runs are complete now. The folder of one that had finished is removed: only its figures were missing.
+    """
+    deadline = time.monotonic() + seconds
+    delivered = 0
+    for folder in sorted(jobs.iterdir()) if jobs.is_dir() else []:
+        ledger = load(folder)
+        if ledger is None or ledger.status == "RUNNING" or time.monotonic() > deadline:
+            continue
+        shipper = Shipper(folder, ledger)
+        if shipper.shipped:
+            continue
+        try:
+            shipper.ship(timeout=3.0)
+        except OSError as error:
+            say(f"figures of {ledger.name} ({ledger.experiment}) wait in {folder}: {error}")
+            continue
+        delivered += 1
+        say(f"figures of {ledger.name} ({ledger.experiment}) delivered to MLflow")
+        if ledger.status == "FINISHED":
+            shutil.rmtree(folder, ignore_errors=True)
+    return delivered
