@@ -91,12 +91,18 @@ def row_document(source: Acquisition, row: dict[str, Any], origin: str, group: s
         raise InputError(
             f"column '{source.text_column}' holds {type(text).__name__}, not text", where=where, do="set the source's text_column"
         )
-    url = row.get("url")
-    domain = urlsplit(url).hostname if isinstance(url, str) else None
+    domain = _domain(row.get("url"))
     licence = row.get("licence") or row.get("license")
     return Document(
         f"{source.name}/{origin}", text or "", source.name, str(licence or source.licence), origin, f"domain:{domain}" if domain else group
     )
+
+
+def _domain(url: Any) -> str | None:
+    try:
+        return urlsplit(url).hostname if isinstance(url, str) else None
+    except ValueError:  # not a URL after all
+        return None
 
 
 def _rows(file: Found, where: str, text_column: str) -> Iterator[tuple[int, dict[str, Any]]]:

@@ -32,7 +32,7 @@ def filled(folder: Path) -> Path:
     (folder / "a.txt").write_text("plain\r\ntext", encoding="utf-8")
     (folder / "deep" / "b.md").write_text("# é", encoding="utf-8")
     (folder / "c.jsonl").write_bytes(
-        jsonl([{"text": "one", "url": "https://example.org/1"}, {"text": ""}, {"text": "two", "license": "MIT"}])
+        jsonl([{"text": "one", "url": "https://example.org/1"}, {"text": ""}, {"text": "two", "license": "MIT", "url": "http://[no"}])
     )
     (folder / "d.jsonl.gz").write_bytes(gzip.compress(jsonl([{"text": "three"}])))
     with pa.CompressedOutputStream(str(folder / "e.jsonl.zst"), "zstd") as stream:
