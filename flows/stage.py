@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import importlib
 import logging
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import IntegrityError, StageError
+from contracts.errors import StageError
 from flows.desk import Desk
 from flows.gate import judge
 from flows.plan import Node
-from infra.job import RESULT, InputRef, JobSpec, Progress, Summary, code_version, machine, versions
+from infra.job import InputRef, JobSpec, Progress, Summary, code_version, machine, result_part, versions
 from infra.launchers.torchrun import Result, launch
 from infra.store import Artifact, Part, Workspace
 
@@ -68,30 +67,15 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
 
 
 def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[Part, Summary]:
-    """The part that holds the result. One that an earlier attempt sealed but did not live to commit is taken as it is."""
-    sealed = next((p for p in workspace.parts() if p.name == RESULT), None)
-    if sealed is not None:
-        try:
-            workspace.verify(sealed)
-            return sealed, Summary.parse(sealed.meta)
-        except IntegrityError as error:
-            watch.log.warning("dropping a damaged result of an earlier attempt: %s", error)
-            workspace.drop(sealed)
+    """The part that holds the result, and what is to be said about it."""
     job = desk.job_dir(node)
     job.mkdir(parents=True, exist_ok=True)
     if node.kind.craft:
         return _in_worker(node, desk, watch, workspace, job)
-    return _in_process(node, desk, watch, workspace, job)
-
-
-def _in_process(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: Path) -> tuple[Part, Summary]:
     module, _, name = node.kind.body.partition(":")
     body: Callable[..., Summary] = getattr(importlib.import_module(module), name)
-    out = job / "out"
-    shutil.rmtree(out, ignore_errors=True)
-    out.mkdir(parents=True)
-    summary = body(node.config, materialised(node.references(), desk), out, watch.progress)
-    return workspace.put(RESULT, out, summary.model_dump(mode="json")), summary
+    part = result_part(workspace, job, lambda out: body(node.config, materialised(node.references(), desk), out, watch.progress))
+    return part, Summary.parse(part.meta)
 
 
 def _in_worker(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: Path) -> tuple[Part, Summary]:
@@ -101,7 +85,7 @@ def _in_worker(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: 
     )  # fmt: skip
     if result.code != 0:
         raise _failure(node, result)
-    done = next((p for p in workspace.parts() if p.name == result.part), None)
+    done = next((part for part in workspace.parts() if part.name == result.part), None)
     if done is None:
         raise StageError(f"the worker of {node.name} ended well but left no part '{result.part}'", do="read its log", where=str(job))
     return done, Summary.parse(result.summary)

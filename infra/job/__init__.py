@@ -4,7 +4,7 @@
 SMOLFLOW_JOB_DIR, the job's own local folder, and SMOLFLOW_SCRATCH, this node's place for copies of artifacts.
 """
 
-from infra.job.body import Body, run_body, stop_on_signal
+from infra.job.body import Body, result_part, run_body, stop_on_signal
 from infra.job.folder import Job, Progress, ProgressFile
 from infra.job.provenance import code_version, machine, versions
 from infra.job.spec import Exit, InputRef, JobResult, JobSpec, Stopped, Summary
@@ -22,6 +22,7 @@ __all__ = [
     "Summary",
     "code_version",
     "machine",
+    "result_part",
     "run_body",
     "stop_on_signal",
     "versions",

@@ -73,17 +73,25 @@ def run_body(spec: JobSpec, body: Body) -> int:
 def _result_part(spec: JobSpec, job: Job, body: Body) -> Part:
     store = Store.open(spec.store)
     with store.attach(spec.stage, spec.workspace_key, spec.lease) as workspace:
-        sealed = _sealed_before(workspace)
-        if sealed is not None:
-            return sealed
-        inputs = job.materialise(store, spec.inputs)
-        out = job.folder / "out"
-        shutil.rmtree(out, ignore_errors=True)
-        out.mkdir(parents=True)
-        summary = body(spec.config, inputs, out, ProgressFile(job.progress_file))
-        part = workspace.put(RESULT, out, summary.model_dump(mode="json"))
-        shutil.rmtree(out, ignore_errors=True)
-        return part
+        return result_part(
+            workspace,
+            job.folder,
+            lambda out: body(spec.config, job.materialise(store, spec.inputs), out, ProgressFile(job.progress_file)),
+        )
+
+
+def result_part(workspace: Workspace, folder: Path, make: Callable[[Path], Summary]) -> Part:
+    """The part "result" with its Summary as meta: the one an earlier attempt sealed, or what `make(out)` leaves in a folder under `folder`."""
+    sealed = _sealed_before(workspace)
+    if sealed is not None:
+        return sealed
+    out = folder / "out"
+    shutil.rmtree(out, ignore_errors=True)
+    out.mkdir(parents=True)
+    summary = make(out)
+    part = workspace.put(RESULT, out, summary.model_dump(mode="json"))
+    shutil.rmtree(out, ignore_errors=True)
+    return part
 
 
 def _sealed_before(workspace: Workspace) -> Part | None:
