@@ -9,6 +9,7 @@ from typing import Any
 
 from models.config import ModelConfig
 from models.count import parameters
+from models.memory import GIB
 from tasks.reporting import corpus, measured
 from tasks.reporting.axes import duration, short
 from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState, StageView
@@ -138,9 +139,16 @@ def _newest(manifests: Mapping[str, Mapping[str, Any]]) -> Mapping[str, Any]:
 
 
 def _machine(machine: Mapping[str, Any]) -> dict[str, str]:
-    return {
-        str(key).replace("_", " "): ", ".join(map(str, value)) if isinstance(value, list) else str(value) for key, value in machine.items()
-    }
+    facts: dict[str, str] = {}
+    for key, value in machine.items():
+        if value in (None, "", []):
+            continue
+        name = str(key).removesuffix("_bytes").replace("_", " ")
+        if str(key).endswith("_bytes"):
+            facts[name] = f"{int(value) / GIB:.1f} GiB"
+        else:
+            facts[name] = ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+    return facts
 
 
 def _missing(manifests: Mapping[str, Mapping[str, Any]]) -> list[str]:

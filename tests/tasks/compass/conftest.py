@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from tasks.training.config import TrainingConfig
 
 from models.config import ModelConfig
 from tasks.compass.config import Purpose
 from tasks.data.config import DataConfig
+from tasks.training.config import TrainingConfig
 
 RECIPES = Path(__file__).parents[3] / "deployments" / "recipes"
 

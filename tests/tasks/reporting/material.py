@@ -76,7 +76,7 @@ def _manifest(name: str, seconds: float) -> dict[str, Any]:
         "cost": {"seconds": seconds},
         "inputs": {role: {"stage": stage, "fingerprint": "f", "manifest_sha256": "0"} for role, stage in INPUTS[name].items()},
         "versions": {"torch": "2.13.0"},
-        "machine": {"cores": 2, "memory_gib": 7.8},
+        "machine": {"cpus": 2, "memory_bytes": 8_375_186_227, "accelerators": []},
         "evidence": {},
     }
 

@@ -29,6 +29,7 @@ def test_the_view_of_a_finished_run(finished):
     assert set(stable.eval_loss) == {"prose", "code"} and len(stable.eval_loss["prose"]) == 2
     assert decay.layouts == ["DP2 mbs 4"] and decay.interventions == ["step 3: resumed after SIGKILL"]
     assert view.missing == ["The task 'code_keyword_pairs' was left out: too few items."]
+    assert view.machine == {"cpus": "2", "memory": "7.8 GiB"}
     assert view.parity[0].bound == "at most 0.0001"
 
 
