@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from contracts.config import digest, identity
 from contracts.errors import ConfigError
 from flows.recipe import Recipe
 from infra.job import InputRef
+
+if TYPE_CHECKING:
+    from flows.desk import Desk
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,8 @@ class Node:
     workspace_hashed: Any = None
     """What the workspace key hashes where it differs from the fingerprint: training, whose workspace outlives a change of length."""
     parent: Node | None = None
+    request: Callable[[Node, Desk], tuple[Any, dict[str, Path]]] | None = None
+    """What the body is given (config, folders by role), where that is not simply `config` and every input whole."""
     pinned: str | None = None
     """A fingerprint given from outside, which is then taken as it is."""
     _fingerprint: str | None = field(default=None, repr=False)

@@ -74,7 +74,13 @@ def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[P
         return _in_worker(node, desk, watch, workspace, job)
     module, _, name = node.kind.body.partition(":")
     body: Callable[..., Summary] = getattr(importlib.import_module(module), name)
-    part = result_part(workspace, job, lambda out: body(node.config, materialised(node.references(), desk), out, watch.progress))
+    given = node.request or (lambda node, desk: (node.config, materialised(node.references(), desk)))
+
+    def make(out: Path) -> Summary:
+        config, folders = given(node, desk)
+        return body(config, folders, out, watch.progress)
+
+    part = result_part(workspace, job, make)
     return part, Summary.parse(part.meta)
 
 

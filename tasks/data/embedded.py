@@ -104,6 +104,7 @@ def _wanted(source: Acquisition) -> list[str]:
     return source.packages or listed
 
 
+@cache
 def installed_version(name: str) -> str:
     """Version of an installed package; of the running interpreter for `python`.
 

@@ -130,7 +130,7 @@ def test_mlflow_away_does_not_stop_training(tmp_path: Path) -> None:
     alone = make_stack(tmp_path)
     alone.command("up")
     try:
-        pid = next(row["pid"] for row in alone.json("status") if row["name"] == "mlflow")
+        pid = next(row["pid"] for row in alone.json("status")["processes"] if row["name"] == "mlflow")
         for process in [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]:
             os.kill(process.pid, signal.SIGKILL)
         alone.command("run", "--recipe", "smoke", timeout=500)

@@ -22,8 +22,8 @@ def onwards(stage: str) -> set[str]:
 
 # (pattern of the leaf's path, stages that must re-run); the first match counts
 EXPECTED: list[tuple[str, set[str]]] = [
-    (r"name$", {"report"}),
-    (r"purpose\.|waivers|posttraining|merging", set()),
+    (r"purpose\.(budget|epochs)", set()),
+    (r"(name$|purpose\.|waivers|posttraining|merging)", {"report"}),
     (r"data\.sources\.\d+\.name$", onwards("source")),
     (r"data\.sources\.\d+\.published_", set()),
     (r"data\.sources\.\d+\.path$", set()),
