@@ -33,7 +33,8 @@ class MicroBatch:
     def to(self, device: torch.device) -> MicroBatch:
         """The same on `device`."""
         ends = None if self.cu_seqlens is None else self.cu_seqlens.to(device, non_blocking=True)
-        return MicroBatch(*(t.to(device, non_blocking=True) for t in (self.tokens, self.labels, self.weights)), ends)
+        tokens, labels, weights = (t.to(device, non_blocking=True) for t in (self.tokens, self.labels, self.weights))
+        return MicroBatch(tokens, labels, weights, ends)
 
 
 class TrainingData:

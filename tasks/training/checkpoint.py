@@ -14,7 +14,6 @@ from typing import Any
 import numpy as np
 import psutil as _psutil  # noqa: F401  megatron-core needs it on one rank only, which would leave the others waiting
 import torch
-import torch.distributed as dist
 
 from models import backend as _backend  # noqa: F401  before megatron.core
 from tasks.training import optimizer as optimizers

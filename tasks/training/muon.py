@@ -83,14 +83,15 @@ class MuonAdamW(torch.optim.Optimizer):
                     self.state[p] = {"step": torch.tensor(0.0), **{name: torch.zeros_like(p) for name in names}}
 
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> None:  # type: ignore[override]
         """Update every parameter that has a gradient; the gradient itself is left as it is."""
         self.prime()
         for group in self.param_groups:
             present = [p for p in group["params"] if p.grad is not None]
             for p in present:
                 self.state[p]["step"] += 1
-            torch._foreach_mul_(present, 1.0 - group["lr"] * group["weight_decay"]) if present and group["weight_decay"] else None
+            if present and group["weight_decay"]:
+                torch._foreach_mul_(present, 1.0 - group["lr"] * group["weight_decay"])
             for p in present:
                 if hasattr(p, "muon_parts"):
                     self._muon(p, group)

@@ -56,7 +56,7 @@ class TokenStream:
         Raises:
             InputError: a file is missing, cut short, or not Megatron's; found without reading the tokens.
         """
-        from models import backend as _backend  # noqa: F401, PLC0415  before megatron.core
+        from models import backend as _backend  # noqa: F401  before megatron.core
 
         # isort: split
         from megatron.core.datasets.indexed_dataset import IndexedDataset

@@ -1,0 +1,170 @@
+"""One attempt at a phase: resume from the newest good checkpoint, train to the end, leave a part that can be committed."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from types import FrameType
+from typing import Any
+
+import torch
+import torch.distributed as dist
+
+from contracts.errors import SmolflowError
+from infra import job as jobs
+from infra.job import Exit, JobResult, JobSpec
+from infra.store import Part, Store, Workspace
+from models import layout as layouts
+from models import parallel
+from models.build import HAVE_CUDA, HAVE_TRANSFORMER_ENGINE
+from tasks.training import parts
+from tasks.training.config import Job
+from tasks.training.ledger import Incident
+from tasks.training.trainer import Attempt, Diverged, train
+
+TIMEOUT_SECONDS = 1800.0
+"""A collective may wait this long: ranks wait while the first one of their node brings inputs and checkpoint."""
+
+
+class StopFlag:
+    """SIGTERM and SIGINT only raise a flag: the step is finished and saved first."""
+
+    def __init__(self) -> None:
+        self.raised = ""
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        self.raised = signal.Signals(number).name
+
+    @contextmanager
+    def listening(self) -> Iterator[StopFlag]:
+        """Handle the signals within."""
+        before = {number: signal.signal(number, self) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield self
+        finally:
+            for number, action in before.items():
+                signal.signal(number, action)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """Where an attempt begins; rank 0 decides, all follow."""
+
+    part: str = ""
+    """Checkpoint to go on from; empty: the phase's beginning."""
+    final: bool = False
+    """That checkpoint was the end of the phase, at the length it had then."""
+    summary: dict[str, Any] | None = None
+    """The phase is finished already, and this is what there is to say about it."""
+    incidents: list[Incident] = field(default_factory=list)
+    """What was found on the way."""
+
+
+def run(spec: JobSpec) -> int:
+    """Train a phase as one rank of its job and return the exit code: 0 done, 75 resume me, 76 a person must decide, 1 failed."""
+    began = time.perf_counter()
+    place, rank = jobs.Job.from_environment(), int(os.environ.get("RANK", "0"))
+    first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
+    if first_here:
+        place.result_file.unlink(missing_ok=True)
+    with StopFlag().listening() as stop:
+        try:
+            result = _attempt(spec, place, first_here, stop, began)
+        except Exception as error:
+            result = _of(error)
+            if not isinstance(error, SmolflowError | Diverged):
+                traceback.print_exc()
+            print(f"[rank {rank}] {result.reason}", file=sys.stderr, flush=True)
+        # Of several ranks that fail the first to know why says so.
+        if rank == 0 or (result.exit != Exit.DONE and not place.result_file.exists()):
+            place.write_result(result)
+    if result.exit in (Exit.DONE, Exit.RESUME):
+        parallel.destroy()
+    return int(result.exit)
+
+
+def _of(error: Exception) -> JobResult:
+    if isinstance(error, Diverged):
+        return JobResult(exit=Exit.DECIDE, reason=str(error), code="diverged")
+    return JobResult.of_error(error)
+
+
+def _attempt(spec: JobSpec, place: jobs.Job, first_here: bool, stop: StopFlag, began: float) -> JobResult:
+    job = Job.parse(spec.config, "job")
+    _check(job)
+    parallel.initialise(job.phase.layout, job.seed, TIMEOUT_SECONDS)
+    if not first_here:
+        return _begin(spec, job, place, None, None, stop, began)
+    store = Store.open(spec.store)
+    with store.attach(spec.stage, spec.workspace_key, spec.lease) as workspace:
+        return _begin(spec, job, place, store, workspace, stop, began)
+
+
+def _begin(
+    spec: JobSpec, job: Job, place: jobs.Job, store: Store | None, workspace: Workspace | None, stop: StopFlag, began: float
+) -> JobResult:
+    choice = _agreed(_choose(workspace, job.phase.steps) if workspace is not None and dist.get_rank() == 0 else None)
+    if choice.summary is not None:
+        return JobResult(exit=Exit.DONE, part=choice.part, summary=choice.summary)
+    resume = place.folder / "resume" / choice.part if choice.part else None
+    if store is not None and workspace is not None:
+        for leftover in ("resume", "parts"):
+            shutil.rmtree(place.folder / leftover, ignore_errors=True)
+        place.materialise(store, spec.inputs)
+        if resume is not None:
+            workspace.fetch(next(p for p in workspace.parts() if p.name == choice.part), resume)
+    dist.barrier()
+    inputs = {role: place.scratch / "artifacts" / one.fingerprint for role, one in spec.inputs.items()}
+    attempt = Attempt(job, inputs, resume, choice.final, choice.incidents, place.folder, began)
+    return train(attempt, workspace, lambda: stop.raised)
+
+
+def _choose(workspace: Workspace, steps: int) -> Choice:
+    part, skipped = parts.choose(workspace, steps)
+    step = parts.step_of(part) if part else 0
+    action = f"went on from step {step}" if part else "began again"
+    incidents = [*parts.recorded_incidents(workspace), *(Incident.now(reason, step, action) for reason in skipped)]
+    for incident in incidents:
+        print(incident, file=sys.stderr, flush=True)
+    if part is None:
+        return Choice(incidents=incidents)
+    return Choice(part.name, bool(part.meta["final"]), _finished(part, steps), incidents)
+
+
+def _finished(part: Part, steps: int) -> dict[str, Any] | None:
+    return dict(part.meta["summary"]) if parts.step_of(part) == steps else None
+
+
+def _agreed(choice: Choice | None) -> Choice:
+    """Rank 0's choice, on every rank."""
+    box = [choice]
+    dist.broadcast_object_list(box, src=0)
+    assert box[0] is not None
+    return box[0]
+
+
+def _check(job: Job) -> None:
+    """Refuse what cannot work here, before anything is read.
+
+    Raises:
+        ConfigError: one sentence per reason.
+    """
+    layouts.check(
+        job.model,
+        job.phase.layout,
+        job.phase.precision,
+        sequence_length=job.phase.sequence_length,
+        global_batch_size=job.phase.global_batch_size,
+        device="cuda" if HAVE_CUDA else "cpu",
+        optimizer=job.optimizer.kind,
+        transformer_engine=HAVE_TRANSFORMER_ENGINE,
+        compute_capability=torch.cuda.get_device_capability() if HAVE_CUDA else None,
+    )
