@@ -11,7 +11,7 @@ from pydantic import Field
 
 from contracts.config import Config, Gate
 
-__all__ = ["ConversionConfig", "DistributionBounds", "ParityBounds"]
+__all__ = ["ConversionConfig", "DistributionBounds", "ParityBounds", "RoundingBounds"]
 
 
 class DistributionBounds(Config):
@@ -36,6 +36,19 @@ class ParityBounds(DistributionBounds):
     """Tokens of greedy generation that must be equal (0: not compared)."""
 
 
+class RoundingBounds(DistributionBounds):
+    """What rounding to bfloat16 may cost: 8 bits put each weight off by up to 0.4 %."""
+
+    max_logit_difference: float = Field(1.0, ge=0.0)
+    """Largest absolute difference of any logit."""
+    max_kl: float = Field(2e-3, ge=0.0)
+    """Mean Kullback-Leibler divergence of the next-token distributions, in nats."""
+    min_top1_agreement: float = Field(0.95, ge=0.0, le=1.0)
+    """Share of positions at which both models rank the same token first."""
+    max_perplexity_difference: float = Field(0.01, ge=0.0)
+    """Relative difference of the perplexities."""
+
+
 class ConversionConfig(Config):
     """Configuration of the stage `convert`."""
 
@@ -43,9 +56,7 @@ class ConversionConfig(Config):
     """Precision of the exported weights. bfloat16 costs a model trained in float32 some accuracy, and one trained in bfloat16 nothing."""
     parity: Gate[ParityBounds] = ParityBounds()
     """Bounds of the export itself: mapping, configuration, tokenizer. The same for every precision."""
-    rounding: Gate[DistributionBounds] = DistributionBounds(
-        max_logit_difference=1.0, max_kl=2e-3, min_top1_agreement=0.95, max_perplexity_difference=0.01
-    )
+    rounding: Gate[RoundingBounds] = RoundingBounds()
     """Bounds of what rounding to bfloat16 may cost against the weights as they were trained."""
     heldout_tokens: Gate[int] = Field(2048, ge=64)
     """Held-out tokens per source on which the two models are compared."""

@@ -11,6 +11,7 @@ from pathlib import Path
 from tasks.conversion import behaviour, files
 from tasks.conversion.config import DistributionBounds, ParityBounds
 from tasks.conversion.findings import Check, Parity
+from tasks.conversion.judgement import ROUNDING
 from tasks.conversion.reference import Reference
 
 
@@ -36,4 +37,4 @@ def check(folder: Path, reference: Reference, bounds: ParityBounds) -> Parity:
 
 def rounding(folder: Path, reference: Reference, bounds: DistributionBounds) -> list[Check]:
     """What the exported precision costs against the weights as they were trained (`reference` before `rounded`)."""
-    return behaviour.distributions(behaviour.load(folder), reference, bounds, "rounding: ")[0]
+    return behaviour.distributions(behaviour.load(folder), reference, bounds, ROUNDING)[0]

@@ -19,11 +19,17 @@ def tokenizer(tmp_path_factory: pytest.TempPathFactory, curated: Path) -> Path:
     return write_tokenizer(tmp_path_factory.mktemp("tokenizer") / "artifact", curated)
 
 
-@pytest.fixture(scope="session")
-def exported(tmp_path_factory: pytest.TempPathFactory, curated: Path, tokenizer: Path) -> Iterator[Exported]:
+@pytest.fixture(scope="module", autouse=True)
+def parallel_state() -> Iterator[None]:
+    """Each module begins and ends without a process group, so that tests elsewhere in this process find none."""
     from models import parallel
 
+    yield
+    parallel.destroy()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory, curated: Path, tokenizer: Path) -> Exported:
     heldout = sequences(curated, tokenizer, tokens=1024, length=TINY["max_sequence_length"])
     model = model_of()
-    yield export_chunk(build_chunk(model), model, tokenizer, heldout, tmp_path_factory.mktemp("export") / "model", "float32")
-    parallel.destroy()
+    return export_chunk(build_chunk(model), model, tokenizer, heldout, tmp_path_factory.mktemp("export") / "model", "float32")
