@@ -41,6 +41,7 @@ def load(folder: Path) -> Any:
 
 
 def embedding(model: Any, reference: Reference, bounds: ParityBounds) -> Check:
+    """The input embedding, row by row; padding rows left behind or lost show in the shape."""
     ours, theirs = reference.embedding.float(), model.get_input_embeddings().weight.detach()
     if ours.shape != theirs.shape:
         return Check(name="embedding rows", passed=False, detail=f"shape {list(theirs.shape)}, not {list(ours.shape)}")
