@@ -1,0 +1,81 @@
+"""One model, one loss: every layout trains like a single process, and every checkpoint goes on at every layout."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import pytest
+
+from tests.tasks.training.ranks import collective
+from tests.tasks.training.spread import CASES, worlds
+
+Losses = dict[str, list[tuple[float, float]]]
+TOLERANCE = 1e-5
+ADAMW = [name for name in CASES if not name.startswith("muon")]
+MUON = [name for name in CASES if name.startswith("muon")]
+
+
+def run(folder: Path, names: list[str], function: str, monkeypatch: pytest.MonkeyPatch, timeout: float) -> Losses:
+    monkeypatch.setenv("CASES", "|".join(names))
+    found = collective(folder, worlds(names), f"tests.tasks.training.spread:{function}", timeout)
+    return {name: values for world in found.values() for name, values in world.items()}
+
+
+def reference(name: str) -> str:
+    return ("muon " if name.startswith("muon") else "") + ("one, whole sequences" if "whole" in name else "one")
+
+
+def differences(found: Losses, expected: Losses) -> dict[str, float]:
+    return {
+        name: max(abs(mine[0] - theirs[0]) for mine, theirs in zip(values, expected[name], strict=True)) for name, values in found.items()
+    }
+
+
+@pytest.mark.timeout(170)
+def test_every_layout_has_the_losses_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = run(tmp_path, list(CASES), "losses", monkeypatch, 160)
+    assert set(found) == set(CASES)
+    assert all(len(values) == 20 for values in found.values())
+    wrong = differences(found, {name: found[reference(name)] for name in found})
+    assert {name: d for name, d in wrong.items() if d > TOLERANCE} == {}
+    for name in ("one", "muon one"):
+        assert found[name][-1][0] < found[name][0][0] - 0.1, "the model has learned nothing, so equal losses say little"
+    assert abs(found["one"][-1][0] - found["one, whole sequences"][-1][0]) > 1e-3, "document masking changes nothing here"
+
+
+def goes_on(folder: Path, pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
+    saved = run(folder, sorted({a for a, _ in pairs}), "save", monkeypatch, timeout)
+    monkeypatch.setenv("PAIRS", "|".join(f"{a}>{b}" for a, b in pairs))
+    found = run(folder, sorted({b for _, b in pairs}), "resume", monkeypatch, timeout)
+    assert len(found) == len(pairs)
+    wrong = differences(found, {pair: saved[pair.split(">")[0]] for pair in found})
+    assert {pair: d for pair, d in wrong.items() if d > TOLERANCE} == {}
+    same_layout = {pair for pair in found if pair.split(">")[0] == pair.split(">")[1]}
+    assert {pair: found[pair] for pair in same_layout} == {pair: saved[pair.split(">")[0]] for pair in same_layout}, "not bit for bit"
+
+
+@pytest.mark.timeout(170)
+def test_checkpoints_go_on_at_other_layouts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pairs = [
+        ("one", "one"), ("one", "tp2"), ("one", "pp2 x vpp2"), ("tp2, sequence parallel", "dp2"), ("dp2", "dp2"), ("pp2", "one"),
+        ("pp2 x vpp2", "tp2"), ("tp2", "tp2"), ("dp2, overlap", "pp2"), ("pp2", "dp2, overlap"), ("muon dp2", "muon one"),
+        ("muon pp2", "muon dp2"), ("muon dp2", "muon dp2"),
+    ]  # fmt: skip
+    goes_on(tmp_path, pairs, monkeypatch, 80)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name for name in ADAMW if "whole" not in name and "recompute" not in name]
+    pairs = [*itertools.product(names, names), ("cp2, whole sequences", "one, whole sequences")]
+    goes_on(tmp_path, pairs, monkeypatch, 290)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_every_muon_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [name for name in MUON if "whole" not in name]
+    pairs = [*itertools.product(names, names), ("muon cp2, whole sequences", "muon one, whole sequences")]
+    goes_on(tmp_path, pairs, monkeypatch, 140)
