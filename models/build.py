@@ -71,16 +71,17 @@ def build(
         rope_theta: the phase's own RoPE base; unset: the model's.
         seed: draw the initial weights, the same ones at every layout and on every device (models.weights). Unset: weights are left
             unwritten, for a checkpoint to fill.
-        device: `torch.device("meta")` to measure a model without memory; unset: DEVICE.
+        device: `torch.device("meta")` to measure a model without memory (on a GPU core still allocates the embedding); unset: DEVICE.
 
     Raises:
         ConfigError: a precision that this backend would ignore.
     """
-    config = transformer_config(model, layout, precision)
+    where = device or DEVICE
+    config = transformer_config(model, layout, precision, init_model_with_meta_device=where.type == "meta")
     v = layout.virtual_pipeline_parallel_size
     chunks: list[torch.nn.Module] = []
     for stage in range(v) if v else [None]:
-        with torch.device(device or DEVICE):
+        with where:
             chunk = _chunk(model, config, sequence_length, rope_theta or model.rope_theta, stage)
         chunks.append(Float16Module(config, chunk) if precision.dtype == "bfloat16" else chunk)
     if seed is not None:

@@ -39,10 +39,7 @@ def initialise(layout: Layout, seed: int, timeout_seconds: float = 600.0) -> Non
             do=f"start {layout.world_size}, or change the layout",
         )
     _set_groups(layout, timeout_seconds / 60)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
-    tensor_parallel.model_parallel_cuda_manual_seed(seed)
+    _seed(seed)
 
 
 def destroy(keep_processes: bool = False) -> None:
@@ -62,6 +59,7 @@ def pretend(layout: Layout, rank: int = 0) -> None:
     destroy()
     dist.init_process_group("fake", store=FakeStore(), rank=rank, world_size=layout.world_size)
     _set_groups(layout, 1.0)
+    _seed(1)
 
 
 def pipeline_rank_of(layout: Layout, rank: int) -> int:
@@ -79,6 +77,13 @@ def _join(layout: Layout, timeout: timedelta) -> None:
         dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1, timeout=timeout)
     else:
         raise ConfigError(f"this layout needs {layout.world_size} processes, and this is one alone", do="start them with torchrun")
+
+
+def _seed(seed: int) -> None:
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    tensor_parallel.model_parallel_cuda_manual_seed(seed)
 
 
 def _set_groups(layout: Layout, timeout_minutes: float) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import torch
 
+from contracts.errors import ConfigError
 from models import build, parallel
 from models.config import ModelConfig
 from models.layout import Layout
@@ -64,8 +65,17 @@ def accepted_by_core(options: dict[str, Any]) -> str:
     return ""
 
 
+def refused_alone() -> str:
+    """What a process outside torchrun is told when its layout needs two."""
+    try:
+        parallel.initialise(Layout(tensor_parallel_size=2), seed=1)
+    except ConfigError as error:
+        return str(error)
+    return ""
+
+
 def main() -> None:
-    result: dict[str, Any] = {}
+    result: dict[str, Any] = {"alone": refused_alone()}
     for name, layout in LAYOUTS.items():
         stage = layout.world_size // layout.pipeline_parallel_size
         numbers = [*range(0, layout.world_size, stage), layout.world_size - 1]

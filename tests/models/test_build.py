@@ -108,3 +108,7 @@ def test_virtual_stages_interleave_the_layers(pretended: dict[str, Any]) -> None
 def test_megatron_core_accepts_every_fp8_recipe_and_refuses_what_we_refuse(pretended: dict[str, Any]) -> None:
     assert pretended["recipes"] == {"delayed": "", "tensorwise": "", "blockwise": "", "mxfp8": ""}
     assert "does not support first / last layer in BF16" in pretended["delayed with bfloat16 ends"]
+
+
+def test_one_process_alone_cannot_be_two_ranks(pretended: dict[str, Any]) -> None:
+    assert "this layout needs 2 processes, and this is one alone" in pretended["alone"]
