@@ -12,11 +12,11 @@ import json
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Self, TypeVar, get_args
 
-import yaml
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
 from contracts.errors import ConfigError
+from contracts.yaml_text import dump_yaml, load_yaml
 
 _T = TypeVar("_T")
 
@@ -36,7 +36,9 @@ Gate = Annotated[_T, GATE]
 class Config(BaseModel):
     """Base of every typed document. Frozen; unknown keys are refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", validate_default=True, use_attribute_docstrings=True, ser_json_inf_nan="constants"
+    )
 
     @classmethod
     def parse(cls, data: Any, where: str = "") -> Self:
@@ -50,24 +52,21 @@ class Config(BaseModel):
     @classmethod
     def from_yaml(cls, text: str, where: str = "") -> Self:
         """Parse one YAML document."""
-        try:
-            data = yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"not valid YAML: {error}", where=where, do="correct the YAML syntax") from None
-        return cls.parse(data or {}, where)
+        data = load_yaml(text, where)
+        return cls.parse({} if data is None else data, where)
 
     def to_yaml(self) -> str:
         """The document as YAML; `from_yaml` gives an equal object back."""
-        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True, width=110)
+        return dump_yaml(self.model_dump(mode="json"))
 
     def override(self, assignments: Sequence[str]) -> Self:
         """A copy with `a.b=c` assignments applied (values are YAML; a list element is addressed by its index or its `name`)."""
         data = self.model_dump(mode="json")
         for assignment in assignments:
             path, found, value = assignment.partition("=")
-            if not found:
+            if not found or not path.strip():
                 raise ConfigError(f"'{assignment}' is not of the form key.path=value", do="write for example training.seed=7")
-            _assign(data, path.strip().split("."), yaml.safe_load(value), assignment)
+            _assign(data, path.strip().split("."), load_yaml(value, f"override '{assignment}'"), assignment)
         return type(self).parse(data, "override")
 
 

@@ -81,7 +81,7 @@ def _result_part(spec: JobSpec, job: Job, body: Body) -> Part:
 
 
 def result_part(workspace: Workspace, folder: Path, make: Callable[[Path], Summary]) -> Part:
-    """The part "result" with its Summary as meta: the one an earlier attempt sealed, or what `make(out)` leaves in a folder under `folder`."""
+    """The part "result", its Summary as meta: what an earlier attempt sealed, or what `make(out)` leaves in a folder below `folder`."""
     sealed = _sealed_before(workspace)
     if sealed is not None:
         return sealed

@@ -30,7 +30,6 @@ class S3Objects(FsspecObjects):
         import s3fs
 
         files = s3fs.S3FileSystem(
-            skip_instance_cache=True,
             use_listings_cache=False,
             endpoint_url=os.environ.get("AWS_ENDPOINT_URL"),
             max_concurrency=CONCURRENT_PIECES,
@@ -126,11 +125,11 @@ class S3Objects(FsspecObjects):
                 ) from error
             if isinstance(error, PermissionError):
                 raise StoreError(
-                    f"the service refuses: {error}", do="check the credentials and what they may do", where=f"{self.url}/{key}"
+                    f"the service refuses: {error}", do="check the credentials and what they may do", where=f"{self.url}/{key}".rstrip("/")
                 ) from error
             if code and not isinstance(error, FileNotFoundError):
                 raise StoreError(
-                    f"the service failed: {error}", do="run again; if it stays, read its log", where=f"{self.url}/{key}"
+                    f"the service failed: {error}", do="run again; if it stays, read its log", where=f"{self.url}/{key}".rstrip("/")
                 ) from error
             raise
 

@@ -11,9 +11,9 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import IntegrityError
+from contracts.errors import ConfigError, IntegrityError
 from infra.store import garbage, transfer
-from infra.store.documents import FORMAT, Manifest, canonical, check, checked_name, sign
+from infra.store.documents import FORMAT, RESTORE, Manifest, canonical, check, checked_name, sign
 from infra.store.errors import ArtifactMissing
 from infra.store.format import agree_on_format, newer_format
 from infra.store.lease import Lease
@@ -240,9 +240,13 @@ class Store:
             content, digest = check(self.objects.read(key), where)
         except FileNotFoundError:
             return None
-        if int(content.get("format", 0)) > FORMAT:
-            raise newer_format(where, content["format"])
-        return self._remember(key, Manifest.parse(content, where), digest)
+        version = content.get("format")
+        if isinstance(version, int) and version > FORMAT:
+            raise newer_format(where, version)
+        try:
+            return self._remember(key, Manifest.parse(content, where), digest)
+        except ConfigError as error:
+            raise IntegrityError(f"no valid manifest: {error.what}", do=RESTORE, where=where) from None
 
     def _remember(self, key: str, manifest: Manifest, digest: str) -> Artifact:
         artifact = Artifact(manifest, digest, f"{self.url}/{key.removesuffix('/manifest.json')}")
