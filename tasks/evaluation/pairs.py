@@ -8,34 +8,32 @@ from __future__ import annotations
 
 import random
 import re
+from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 _FENCE = re.compile(r"```.*?```", re.S)
-# (pattern, fault): articles, agreement, word order; every change has its reverse or keeps the length, so length gives nothing away
-_FAULTS = [
-    (re.compile(pattern), fault)
-    for pattern, fault in [
-        (r"\ba (?=[bcdfgjklmnpqrstvwz])", "an "),
-        (r"\ban (?=[aeio])", "a "),
-        (r"\bis\b", "are"),
-        (r"\bare\b", "is"),
-        (r"\bhas\b", "have"),
-        (r"\bhave\b", "has"),
-        (r"\bwas\b", "were"),
-        (r"\bwere\b", "was"),
-        (r"\bthis\b", "these"),
-        (r"\bthese\b", "this"),
+_ORDER = "word order"
+_FAULTS: dict[str, list[tuple[str, str]]] = {
+    "article": [(r"\ba (?=[bcdfgjklmnpqrstvwz])", "an "), (r"\ban (?=[aeio])", "a ")],
+    "to be": [(r"\bis\b", "are"), (r"\bare\b", "is")],
+    "to be, past": [(r"\bwas\b", "were"), (r"\bwere\b", "was")],
+    "to have": [(r"\bhas\b", "have"), (r"\bhave\b", "has")],
+    "demonstrative": [(r"\bthis\b", "these"), (r"\bthese\b", "this")],
+    _ORDER: [
         (r"\bof the\b", "the of"),
         (r"\bin the\b", "the in"),
+        (r"\bto the\b", "the to"),
         (r"\bcan be\b", "be can"),
         (r"\bmust be\b", "be must"),
         (r"\bif the\b", "the if"),
-    ]
-]
-_KEYWORDS = ["self", "return", "def", "if", "for", "in", "None", "class"]
-_KEYWORD = re.compile(r"\b(self|return|def|if|for|in|not|is|None|import|class|raise|else|elif)\b")
+    ],
+}
+"""Family -> (what stands there, the fault). A family is a change and its reverse, used equally often, or a change of order alone: so a
+model that knows nothing but how frequent each word is, is right half the time."""
+_KEYWORDS = ("self", "return", "def", "if", "for", "in", "not", "is", "None", "import", "class", "raise", "else", "elif")
+_KEYWORD = re.compile(rf"\b({'|'.join(_KEYWORDS)})\b")
 _CONTEXT = 300
 
 
@@ -61,22 +59,36 @@ def grammar_pairs(documents: Sequence[str], rng: random.Random) -> Iterator[Pair
     """A sentence of prose, and the same with one fault of article, agreement or word order; at most two of one paragraph."""
     paragraphs = [p for text in documents for p in _FENCE.sub("", text).split("\n\n") if len(p) > 80 and not p.startswith(("#", "-", " "))]
     rng.shuffle(paragraphs)
+    used: Counter[tuple[str, int]] = Counter()
     for paragraph in paragraphs:
         for sentence in _SENTENCE_END.split(" ".join(paragraph.split()))[:2]:
-            wrong = _faulty(sentence, rng) if 40 < len(sentence) < 200 else None
+            wrong = _faulty(sentence, used, rng) if 40 < len(sentence) < 200 else None
             if wrong is not None:
                 yield _pair("", sentence, wrong, rng)
 
 
-def code_keyword_pairs(documents: Sequence[str], rng: random.Random, passes: int = 8) -> Iterator[Pair]:
-    """A line of code after the lines before it, and the same line with one keyword replaced; one item of each document a pass."""
-    places = {number: list(_KEYWORD.finditer(text)) for number, text in enumerate(documents)}
-    order = [number for number, found in places.items() if len(found) > 10]
+def code_keyword_pairs(documents: Sequence[str], rng: random.Random, passes: int = 20) -> Iterator[Pair]:
+    """A line of code after the lines before it, and the same line with one keyword replaced; one item of each document a pass.
+
+    Every keyword is about as often the true one as the false one, so that its frequency alone tells nothing.
+    """
+    places: list[dict[str, list[re.Match[str]]]] = []
+    for text in documents:
+        places.append({})
+        for place in _KEYWORD.finditer(text):
+            places[-1].setdefault(place.group(1), []).append(place)
+    order = [number for number, found in enumerate(places) if found]
+    true: Counter[str] = Counter()
+    false: Counter[str] = Counter()
     for _ in range(passes):
         rng.shuffle(order)
         for number in order:
-            pair = _keyword_pair(documents[number], rng.choice(places[number]), rng)
+            word = min(places[number], key=lambda keyword: (true[keyword] - false[keyword], rng.random()))
+            other = min((k for k in _KEYWORDS if k != word), key=lambda keyword: (false[keyword] - true[keyword], rng.random()))
+            pair = _keyword_pair(documents[number], rng.choice(places[number][word]), other, rng)
             if pair is not None:
+                true[word] += 1
+                false[other] += 1
                 yield pair
 
 
@@ -86,22 +98,31 @@ BUILDERS: dict[str, Callable[[Sequence[str], random.Random], Iterator[Pair]]] = 
 }
 
 
-def _faulty(sentence: str, rng: random.Random) -> str | None:
-    for pattern, fault in rng.sample(_FAULTS, len(_FAULTS)):
-        wrong = pattern.sub(fault, sentence, count=1)
-        if wrong != sentence:
-            return wrong
-    return None
+def _faulty(sentence: str, used: Counter[tuple[str, int]], rng: random.Random) -> str | None:
+    """`sentence` with one fault: of the family used least, and of the direction that is not ahead of its reverse."""
+    found: list[tuple[int, float, tuple[str, int], str]] = []
+    for family, rules in _FAULTS.items():
+        total = sum(used[family, number] for number in range(len(rules)))
+        for number, (pattern, fault) in enumerate(rules):
+            if family != _ORDER and used[family, number] > used[family, 1 - number]:
+                continue
+            wrong = re.sub(pattern, fault, sentence, count=1)
+            if wrong != sentence:
+                found.append((total, rng.random(), (family, number), wrong))
+    if not found:
+        return None
+    _, _, rule, wrong = min(found)
+    used[rule] += 1
+    return wrong
 
 
-def _keyword_pair(text: str, place: re.Match[str], rng: random.Random) -> Pair | None:
+def _keyword_pair(text: str, place: re.Match[str], other: str, rng: random.Random) -> Pair | None:
     start = text.rfind("\n", 0, place.start()) + 1
     end = text.find("\n", place.end())
     line = text[start : end if end >= 0 else len(text)]
     context = text[max(0, start - _CONTEXT) : start]
     if not 12 < len(line.strip()) < 120 or line.lstrip().startswith("#") or not context.strip():
         return None
-    other = rng.choice([word for word in _KEYWORDS if word != place.group(1)])
     wrong = line[: place.start() - start] + other + line[place.end() - start :]
     return _pair(context, line, wrong, rng)
 

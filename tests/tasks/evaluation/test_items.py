@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import math
 import random
+import re
+from collections import Counter
+
+import pytest
 
 from tasks.evaluation import items
 from tasks.evaluation.config import EvaluationConfig
@@ -29,6 +34,22 @@ def test_pairs_differ_in_one_place_and_the_true_one_stands_in_the_text() -> None
 def test_true_choice_stands_first_about_as_often_as_second() -> None:
     labels = [pair.label for pair in grammar_pairs(corpus()["prose"], random.Random(0))][:400]
     assert 150 < sum(labels) < 250
+
+
+@pytest.mark.parametrize(("build", "source"), [(grammar_pairs, "prose"), (code_keyword_pairs, "code")])
+def test_frequency_of_words_alone_tells_nothing(build, source: str) -> None:
+    texts = corpus()[source]
+    counts = Counter(word for text in texts for word in re.findall(r"\w+", text))
+
+    def likelihood(choice: str) -> float:
+        return sum(math.log(counts[word] + 1) for word in re.findall(r"\w+", choice))
+
+    pairs = list(build(texts, random.Random(0)))[:300]
+    points = 0.0
+    for pair in pairs:
+        right, wrong = likelihood(pair.choices[pair.label]), likelihood(pair.choices[1 - pair.label])
+        points += 0.5 if math.isclose(right, wrong) else float(right > wrong)
+    assert len(pairs) >= 200 and 0.42 < points / len(pairs) < 0.58
 
 
 def test_item_that_shares_thirteen_words_with_training_text_is_found() -> None:
