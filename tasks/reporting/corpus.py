@@ -42,7 +42,6 @@ def _table(manifests: Mapping[str, Mapping[str, Any]], stage: str) -> dict[str, 
 
 def _source(name: str, row: Mapping[str, Any], shards: Mapping[str, Any], folder: Path | None, phases: list[PhaseCurve]) -> SourceView:
     tokens = int(shards.get("tokens", 0))
-    read = sum(phase.mixture.get(name, 0.0) / sum(phase.mixture.values()) * (phase.end_tokens - phase.start_tokens) for phase in phases)
     lost = row.get("removed_bytes", {})
     removed = [
         Removal(
@@ -65,10 +64,20 @@ def _source(name: str, row: Mapping[str, Any], shards: Mapping[str, Any], folder
         heldout_documents=int(row.get("heldout_documents", 0)),
         heldout_bytes=int(row.get("heldout_bytes", 0)),
         heldout_tokens=int(shards.get("heldout_tokens", 0)),
-        epochs=read / tokens if tokens and phases else None,
+        epochs=_epochs(name, tokens, phases),
         removed=removed,
         samples=_kept(folder, name),
     )
+
+
+def _epochs(name: str, tokens: int, phases: list[PhaseCurve]) -> float | None:
+    """As the trainer counted it, else from the mixtures; None where nothing was trained."""
+    if not phases:
+        return None
+    if phases[-1].epochs:
+        return phases[-1].epochs.get(name, 0.0)
+    read = sum(phase.mixture.get(name, 0.0) / sum(phase.mixture.values()) * (phase.end_tokens - phase.start_tokens) for phase in phases)
+    return read / tokens if tokens else None
 
 
 def _kept(folder: Path | None, name: str) -> list[str]:

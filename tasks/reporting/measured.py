@@ -37,6 +37,7 @@ def phase_curve(phase: Mapping[str, Any], folder: Path | None, manifest: Mapping
     steps = math.ceil(int(phase["tokens"]) / batch)
     metrics = read_metrics(folder / "metrics.jsonl") if folder else []
     points = _Points(metrics, start, batch)
+    evidence = manifest.get("evidence", {})
     return PhaseCurve(
         name=str(phase["name"]),
         start_tokens=start,
@@ -47,6 +48,8 @@ def phase_curve(phase: Mapping[str, Any], folder: Path | None, manifest: Mapping
         grad_norm=points.of(NORM),
         throughput=points.of(SPEED),
         mixture={str(name): float(share) for name, share in phase["mixture"].items()},
+        epochs={str(name): float(times) for name, times in evidence.get("epochs", {}).items()},
+        seconds={str(name): float(spent) for name, spent in evidence.get("ledger", {}).get("seconds", {}).items()},
         layouts=[describe_layout(layout) for layout in manifest.get("layouts", [])],
         interventions=[str(text) for text in manifest.get("interventions", [])],
     )
@@ -60,17 +63,19 @@ def steps_curve(path: Path) -> PhaseCurve:
     return PhaseCurve(name="", loss=points.of(LOSS), eval_loss={name: points.of([key]) for key, name in held_out.items()})
 
 
-def describe_layout(layout: Mapping[str, Any]) -> str:
-    """A layout as a manifest records it, in words: `TP2 DP4 mbs 2`; sizes of 1 are left out."""
-    inner = layout.get("layout", layout)
+def describe_layout(leg: Mapping[str, Any]) -> str:
+    """One attempt as a manifest records it, in words: `TP2 DP4 mbs 2, steps 1-70 on cpu`; sizes of 1 are left out."""
+    layout = leg.get("layout", leg)
     names = [
         ("TP", "tensor_parallel_size"),
         ("PP", "pipeline_parallel_size"),
         ("CP", "context_parallel_size"),
         ("DP", "data_parallel_size"),
     ]
-    words = [f"{short}{inner[key]}" for short, key in names if int(inner.get(key) or 1) > 1] or ["1 process"]
-    return " ".join([*words, f"mbs {inner['micro_batch_size']}"] if "micro_batch_size" in inner else words)
+    words = [f"{short}{layout[key]}" for short, key in names if int(layout.get(key) or 1) > 1] or ["1 process"]
+    words += [f"mbs {layout['micro_batch_size']}"] if "micro_batch_size" in layout else []
+    steps = f", steps {leg['first_step']}-{leg['last_step']} on {leg.get('device', '?')}" if "first_step" in leg else ""
+    return " ".join(words) + steps
 
 
 def parity_checks(folder: Path | None) -> list[Check]:

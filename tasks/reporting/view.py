@@ -65,6 +65,10 @@ class PhaseCurve(Config):
     """(tokens, tokens per second)."""
     mixture: dict[str, float] = Field(default_factory=dict)
     """Source -> share of the phase."""
+    epochs: dict[str, float] = Field(default_factory=dict)
+    """Source -> times it was read by the end of the phase, as the trainer counted."""
+    seconds: dict[str, float] = Field(default_factory=dict)
+    """Activity (productive, evaluating, checkpointing, restarting, waiting) -> wall seconds."""
     layouts: list[str] = Field(default_factory=list)
     """Parallel layouts it ran at."""
     interventions: list[str] = Field(default_factory=list)

@@ -64,7 +64,9 @@ def run(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
         "data_parallel_size": 2,
         "micro_batch_size": 4,
     }
-    manifests["train-decay"] |= {"layouts": [layout], "interventions": ["step 3: resumed after SIGKILL"]}
+    leg = {"layout": layout, "first_step": 1, "last_step": 5, "device": "cpu"}
+    manifests["train-decay"] |= {"layouts": [leg], "interventions": ["step 3: resumed after SIGKILL"]}
+    manifests["train-decay"]["evidence"] = {"ledger": {"seconds": {"productive": 12.0, "waiting": 0.01}}, "epochs": {"prose": 1.9}}
     return manifests, folders
 
 

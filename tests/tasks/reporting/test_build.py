@@ -27,7 +27,7 @@ def test_the_view_of_a_finished_run(finished):
     assert (stable.start_tokens, stable.end_tokens, decay.end_tokens) == (0, 20_480, 30_720)
     assert decay.loss[0][0] == 20_480 + 2_048 and len(stable.loss) == 10
     assert set(stable.eval_loss) == {"prose", "code"} and len(stable.eval_loss["prose"]) == 2
-    assert decay.layouts == ["DP2 mbs 4"] and decay.interventions == ["step 3: resumed after SIGKILL"]
+    assert decay.layouts == ["DP2 mbs 4, steps 1-5 on cpu"] and decay.interventions == ["step 3: resumed after SIGKILL"]
     assert view.missing == ["The task 'code_keyword_pairs' was left out: too few items."]
     assert view.machine == {"cpus": "2", "memory": "7.8 GiB"}
     assert view.parity[0].bound == "at most 0.0001"
@@ -36,10 +36,16 @@ def test_the_view_of_a_finished_run(finished):
 def test_the_data_table(finished):
     view = build_view(RECIPE, *finished)
     prose = view.sources[0]
-    assert prose.epochs == pytest.approx((0.6 * 20_480 + 0.5 * 10_240) / 9216)
+    assert prose.epochs == 1.9  # as the trainer counted it
     assert [item.name for item in prose.removed] == ["duplicate", "too_short", "held-out text that training shares"]  # by bytes
     assert prose.samples and prose.samples[0].startswith("A kept document of prose")
     assert view.tokenizer["prose: bytes per token / tokens per word"] == "3.10 / 1.90"
+
+
+def test_epochs_follow_from_the_mixture_where_the_trainer_left_no_count(finished):
+    manifests, folders = finished
+    manifests["train-decay"]["evidence"] = {}
+    assert build_view(RECIPE, manifests, folders).sources[0].epochs == pytest.approx((0.6 * 20_480 + 0.5 * 10_240) / 9216)
 
 
 def test_a_source_beats_the_bigram_only_with_its_whole_interval(finished):
