@@ -60,14 +60,18 @@ def mlflow_server_environment(site: Site) -> dict[str, str]:
     }
 
 
-def worker_environment(site: Site) -> dict[str, str]:
-    """What flow processes inherit from the worker; the deployments themselves hold no path of this machine."""
+def worker_environment(site: Site, folder: Path | None = None) -> dict[str, str]:
+    """What flow processes inherit from the worker; the deployments themselves hold no path of this machine.
+
+    Args:
+        folder: working folder of flow processes; default: the one this is called in.
+    """
     return client_environment(site) | {
         "PREFECT_WORKER_QUERY_SECONDS": "3",
         "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")])),
         "SMOLFLOW_SITE": str(write_site(site)),
         "SMOLFLOW_INTERPRETER": site.interpreter,
-        "SMOLFLOW_FOLDER": os.getcwd(),
+        "SMOLFLOW_FOLDER": str(folder or Path.cwd()),
         "OMP_NUM_THREADS": os.environ.get("OMP_NUM_THREADS", "1"),
     }
 

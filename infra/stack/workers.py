@@ -11,7 +11,7 @@ from infra.stack.environment import inherited, worker_environment
 from infra.stack.process import Record, record_of, start, tail
 from infra.stack.servers import Say
 
-START_SECONDS = 120.0
+START_SECONDS = 240.0
 
 
 def start_workers(site: Site, say: Say) -> list[Record]:

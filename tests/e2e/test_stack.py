@@ -19,6 +19,7 @@ from prefect.client.schemas.actions import DeploymentScheduleCreate
 from prefect.client.schemas.filters import DeploymentFilter, DeploymentFilterId
 from prefect.client.schemas.objects import FlowRun, StateType
 from prefect.client.schemas.schedules import CronSchedule
+from prefect.states import Running
 
 from deployments.automations import ZOMBIE
 from deployments.registration import Deployable, register
@@ -210,7 +211,15 @@ def test_a_run_whose_worker_and_process_were_killed_is_crashed_by_its_missing_he
     stack.ok("up")
 
 
+def test_a_run_that_no_worker_holds_cannot_be_cancelled_and_says_why(stack: Stack) -> None:
+    with stack.client() as client:
+        client.create_flow_run(hello, name="smoke · curate", state=Running())
+    assert "cancel the playbook run" in stack.command("cancel", "smoke · curate").stderr
+
+
 def test_down_settles_what_runs_and_leaves_nothing_behind(stack: Stack) -> None:
+    with stack.client() as client:
+        orphan = client.create_flow_run(hello, name="orphan", state=Running())
     job = stack.folder / "settled"
     run = stack.submit("hold/cpu", job=str(job))
     wait_for(job.joinpath("pids").exists, seconds=90)
@@ -224,6 +233,7 @@ def test_down_settles_what_runs_and_leaves_nothing_behind(stack: Stack) -> None:
     assert all(is_gone(process.pid) for process in family)
     assert all(is_gone(pid) for pid in read_pids(job / "pids"))
     assert _final_state_in_database(stack, run) == "CANCELLED"
+    assert _final_state_in_database(stack, orphan) == "CRASHED", "its process is gone, and nobody else would ever say so"
     assert "nothing runs" in stack.ok("down")
 
 
