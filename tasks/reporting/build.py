@@ -21,6 +21,8 @@ FILES: dict[str, list[str]] = {
 }
 """Files of an artifact that the report reads, by kind of stage; of kinds not named here it reads the manifest alone."""
 
+REPORT = "report"
+
 
 def build_view(
     recipe: Mapping[str, Any],
@@ -99,8 +101,8 @@ def _stages(
         views.append(
             StageView(
                 name=name,
-                kind="reporting" if name == "report" else name.partition("-")[0],
-                state=states.get(name, "ran" if manifest else "waiting"),
+                kind="reporting" if name == REPORT else name.partition("-")[0],
+                state=states.get(name, "ran" if manifest or name == REPORT else "waiting"),  # the page itself is made while it is written
                 seconds=None if seconds is None else float(seconds),
                 fingerprint=str(manifest.get("fingerprint", "")),
                 inputs=read,

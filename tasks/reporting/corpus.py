@@ -28,10 +28,10 @@ def tokenizer(manifests: Mapping[str, Mapping[str, Any]], config: Mapping[str, A
         facts["digits"] = str(config.get("digits", "")).replace("_", " ")
         facts["reserved tokens"] = " ".join([*config.get("special_tokens", []), *config.get("plain_tokens", [])])
     for name, row in _table(manifests, "tokenizer").items():
-        facts[f"{name}: bytes per token / tokens per word"] = f"{row['bytes_per_token']:.2f} / {row['fertility']:.2f}"
-    longest = manifest.get("evidence", {}).get("longest_tokens", [])
+        facts[f"fit to {name}"] = f"{row['bytes_per_token']:.2f} bytes per token, {row['fertility']:.2f} tokens per word"
+    longest = [str(token).replace(" ", "␣") for token in manifest.get("evidence", {}).get("longest_tokens", []) if str(token).strip()]
     if longest:
-        facts["longest tokens"] = " ".join(repr(str(token)) for token in longest[:8])
+        facts["longest tokens"] = " ".join(longest[:12])
     return facts
 
 

@@ -39,7 +39,7 @@ def test_the_data_table(finished):
     assert prose.epochs == 1.9  # as the trainer counted it
     assert [item.name for item in prose.removed] == ["duplicate", "too_short", "held-out text that training shares"]  # by bytes
     assert prose.samples and prose.samples[0].startswith("A kept document of prose")
-    assert view.tokenizer["prose: bytes per token / tokens per word"] == "3.10 / 1.90"
+    assert view.tokenizer["fit to prose"] == "3.10 bytes per token, 1.90 tokens per word"
 
 
 def test_epochs_follow_from_the_mixture_where_the_trainer_left_no_count(finished):
