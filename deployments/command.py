@@ -110,7 +110,9 @@ def show(fingerprint: Annotated[str, Parameter(help="Beginning of an artifact's 
 @app.command
 def gc(
     *,
-    recipe: Annotated[list[str], Parameter(name=["--keep", "-k"], help="Recipes whose artifacts stay, with all they came from", negative=())],
+    recipe: Annotated[
+        list[str], Parameter(name=["--keep", "-k"], help="Recipes whose artifacts stay, with all they came from", negative=())
+    ],
     dry_run: Annotated[bool, Parameter(help="Only list what would go", negative=())] = False,
     json: Json = False,
 ) -> None:

@@ -11,7 +11,13 @@ from uuid import UUID
 
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, ArtifactFilterType, FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterType,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 
 POLL_SECONDS = 1.0
@@ -64,7 +70,9 @@ class LiveScreen:
         from rich.progress import BarColumn, Progress, TaskID, TextColumn
 
         self._bars = Progress(
-            TextColumn("{task.fields[mark]} {task.description:<16}"), BarColumn(bar_width=24), TextColumn("{task.fields[seconds]:6.1f} s  {task.fields[note]}")
+            TextColumn("{task.fields[mark]} {task.description:<16}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[seconds]:6.1f} s  {task.fields[note]}"),
         )
         self._ids: dict[str, TaskID] = {}
 
@@ -107,7 +115,8 @@ def _until_final(client: SyncPrefectClient, run_id: UUID, lines: list[Line], scr
     started = time.monotonic()
     while True:
         run = client.read_flow_run(run_id)
-        for child in [run, *client.read_flow_runs(flow_run_filter=FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id])))]:
+        inside = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
+        for child in [run, *client.read_flow_runs(flow_run_filter=inside)]:
             line = by_name.get(child.name.rpartition(" · ")[2])
             if line is not None:
                 _update(client, line, child)
@@ -129,7 +138,7 @@ def _update(client: SyncPrefectClient, line: Line, run: FlowRun) -> None:
         line.state = "running"
         _read_progress(client, line, run)
     elif run.state.is_final():
-        line.state, line.note = run.state.name.lower(), (run.state.message or "").splitlines()[0] if run.state.message else ""
+        line.state, line.note = (run.state.name or "ended").lower(), (run.state.message or "").partition("\n")[0]
     if run.start_time is not None:
         line.seconds = run.total_run_time.total_seconds() or run.estimated_run_time.total_seconds()
 

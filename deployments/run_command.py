@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -122,7 +123,6 @@ def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool
     )
     print(f"""
 load it and generate:
-  .venv/bin/python -c "from transformers import pipeline; print(pipeline('text-generation', '{places["model"]}')('The function returns', max_new_tokens=40)[0]['generated_text'])"
+  {sys.executable} -c "from transformers import pipeline; \
+    print(pipeline('text-generation', '{places["model"]}')('The function returns', max_new_tokens=40)[0]['generated_text'])"
 stop the local stack: smolflow down""")
-
-

@@ -32,8 +32,9 @@ def list_artifacts(stage: str | None, json: bool) -> None:
     if json:
         as_json([_summary(artifact) for artifact in found])
         return
-    rows = [(row["stage"], row["fingerprint"][:12], row["created"], size(row["bytes"]), f"{row['seconds']:.1f} s") for row in map(_summary, found)]
-    table(rows, ("stage", "fingerprint", "committed", "size", "took"), title=store.url)
+    rows = [_summary(artifact) for artifact in found]
+    cells = [(row["stage"], row["fingerprint"][:12], row["created"], size(row["bytes"]), f"{row['seconds']:.1f} s") for row in rows]
+    table(cells, ("stage", "fingerprint", "committed", "size", "took"), title=store.url)
 
 
 def show_artifact(beginning: str, json: bool) -> None:
@@ -54,9 +55,13 @@ def show_artifact(beginning: str, json: bool) -> None:
     manifest = artifact.manifest
     print(f"{artifact.stage} {artifact.fingerprint}\n{artifact.uri}\n")
     table([(f.path, size(f.bytes), f.sha256[:12]) for f in manifest.files], ("file", "size", "sha256"))
-    table([(k, v) for k, v in manifest.counts.items()] + [(k, f"{v:.6g}") for k, v in manifest.metrics.items()], ("figure", "value"))
-    table([(n, r.get("verdict"), r.get("waiver") or "; ".join(r.get("problems", []))) for n, r in records.items()], ("gate", "verdict", "note"))
-    table([("  " * row["depth"] + row["stage"], row["fingerprint"][:12], row["created"]) for row in lineage], ("lineage", "fingerprint", "committed"))
+    table([*manifest.counts.items(), *((name, f"{value:.6g}") for name, value in manifest.metrics.items())], ("figure", "value"))
+    notes = {name: record.get("waiver") or "; ".join(record.get("problems", [])) for name, record in records.items()}
+    table([(name, record.get("verdict"), notes[name]) for name, record in records.items()], ("gate", "verdict", "note"))
+    table(
+        [("  " * row["depth"] + row["stage"], row["fingerprint"][:12], row["created"]) for row in lineage],
+        ("lineage", "fingerprint", "committed"),
+    )
 
 
 def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:

@@ -1,4 +1,4 @@
-"""The DAG of a recipe, in the order of the playbook: text -> documents -> tokenizer -> shards -> phases -> model -> evaluation -> report."""
+"""The DAG of a recipe, in the order of the playbook: text, documents, tokenizer, shards, phases, model, evaluation, report."""
 
 from __future__ import annotations
 

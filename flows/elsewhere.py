@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import cast
 
 from prefect import get_client, get_run_logger, runtime
 from prefect.client.orchestration import SyncPrefectClient
@@ -34,14 +35,16 @@ def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
     with get_client(sync_client=True) as client:
         run = _found_again(client, tag)
         if run is None:
+            shared = {"recipe": desk.reference, "overrides": list(desk.overrides), "pool": pool}
             inputs = {one.name: one.fingerprint for one in node.inputs.values()}
-            run = run_deployment(
+            started = run_deployment(
                 f"{node.kind.name}/{pool}",
-                parameters={"recipe": desk.reference, "overrides": list(desk.overrides), "pool": pool, "inputs": inputs, "stage": node.name},
+                parameters={**shared, "inputs": inputs, "stage": node.name},
                 timeout=0,
                 tags=[tag],
                 flow_run_name=f"{desk.plan.recipe.name} · {node.name}",
             )
+            run = client.read_flow_run(cast(FlowRun, started).id)  # a coroutine only where an event loop calls it
         log.info("%s runs on pool %s as '%s'", node.name, pool, run.name)
         while run.state is None or not run.state.is_final():
             time.sleep(POLL_SECONDS)
@@ -55,7 +58,8 @@ def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
 
 
 def _found_again(client: SyncPrefectClient, tag: str) -> FlowRun | None:
-    runs = client.read_flow_runs(flow_run_filter=FlowRunFilter(tags=FlowRunFilterTags(all_=[tag])), sort=FlowRunSort.START_TIME_DESC, limit=1)
+    tagged = FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
+    runs = client.read_flow_runs(flow_run_filter=tagged, sort=FlowRunSort.START_TIME_DESC, limit=1)
     if not runs:
         return None
     run = runs[0]

@@ -30,4 +30,5 @@ class Fence:
             return
         if run.state is None or not (run.state.is_running() or run.state.is_cancelling()) or run.run_count != self._attempt:
             name = run.state.name if run.state else "unknown"
-            raise StageError(f"the server regards this attempt as over ({name}, attempt {run.run_count})", do="follow the newer attempt in the UI")
+            what = f"the server regards this attempt as over ({name}, attempt {run.run_count})"
+            raise StageError(what, do="follow the newer attempt in the UI")

@@ -1,4 +1,7 @@
-"""Gates: pure checks of the crafts, asked after a stage and before anything downstream. Evidence stands in the manifest, verdicts beside it."""
+"""Gates: pure checks of the crafts, asked after a stage and before anything downstream.
+
+Evidence stands in the manifest, verdicts beside it.
+"""
 
 from __future__ import annotations
 
@@ -35,7 +38,8 @@ def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
         record = {"gate": finding.gate, "verdict": verdict, "problems": finding.problems, "waiver": waiver}
         desk.store.put_record(artifact, f"gate-{finding.gate}", record)
         if verdict == "refused":
-            raise GateError(f"{finding.gate}: {'; '.join(finding.problems)}", where=node.name, do=f"{finding.do}; or waive '{finding.gate}' with a reason")
+            do = f"{finding.do}; or waive '{finding.gate}' with a reason"
+            raise GateError(f"{finding.gate}: {'; '.join(finding.problems)}", where=node.name, do=do)
         yield f"gate {finding.gate}: {verdict}" + (f" ({waiver})" if waiver else "")
 
 
@@ -78,7 +82,8 @@ def fertility(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """The tokenizer must fit every source (Smol Training Playbook, tokenizer)."""
     from tasks.data import tokenizer_problems
 
-    return Finding("tokenizer-fertility", tokenizer_problems(artifact.manifest.evidence, desk.plan.recipe.tokenizer), "train it on more of that source")
+    problems = tokenizer_problems(artifact.manifest.evidence, desk.plan.recipe.tokenizer)
+    return Finding("tokenizer-fertility", problems, "train it on more of that source")
 
 
 def epochs(node: Node, artifact: Artifact, desk: Desk) -> Finding:

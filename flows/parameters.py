@@ -14,10 +14,17 @@ RecipeReference = Annotated[
         pattern=r"^(store:)?[A-Za-z0-9_.][A-Za-z0-9_./-]*$",
     ),
 ]
-Overrides = Annotated[list[str], Field(title="Overrides", description="Changes of the recipe, each of the form a.b=c, for example training.seed=7")]
+Overrides = Annotated[
+    list[str], Field(title="Overrides", description="Changes of the recipe, each of the form a.b=c, for example training.seed=7")
+]
 Pool = Annotated[str, Field(title="Pool", description="Work pool this run is on")]
 Inputs = Annotated[
     dict[str, str],
-    Field(title="Input artifacts", description="Stages to take as they are: stage name to fingerprint. Empty: found by the recipe's fingerprints"),
+    Field(
+        title="Input artifacts",
+        description="Stages to take as they are: stage name to fingerprint. Empty: found by the recipe's fingerprints",
+    ),
 ]
-StageName = Annotated[str, Field(title="Stage", description="Which stage of this kind, for example train-stable. Empty: all of this kind, in order")]
+StageName = Annotated[
+    str, Field(title="Stage", description="Which stage of this kind, for example train-stable. Empty: all of this kind, in order")
+]

@@ -77,7 +77,9 @@ class Node:
             return self.fingerprint
         inputs = {role: node.fingerprint for role, node in self.inputs.items() if node is not self.parent}
         parent = self.inputs["parent"].fingerprint if self.parent else None
-        return digest({"stage": self.kind.name, "version": self.kind.version, "config": self.workspace_hashed, "inputs": inputs, "parent": parent})
+        return digest(
+            {"stage": self.kind.name, "version": self.kind.version, "config": self.workspace_hashed, "inputs": inputs, "parent": parent}
+        )
 
     def references(self) -> dict[str, InputRef]:
         """What a job's spec names as its inputs."""

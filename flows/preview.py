@@ -33,7 +33,8 @@ def preview(desk: Desk) -> Preview:
     lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), "", "stages"]
     lines += [f"  {r.stage:<22} {r.verdict:<8} {'; '.join(r.because)}".rstrip() for r in stages]
     lines += [f"  {name:<22} planned, not run by this version" for name in later]
-    data = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json"), "stages": [asdict(r) for r in stages], "later": later}
+    parts = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+    data = {**parts, "stages": [asdict(reason) for reason in stages], "later": later}
     if recipe.waiver("compass") is None:
         try:
             require(plan)

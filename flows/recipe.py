@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Self
 
-from pydantic import field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from contracts.config import Config, nearest
 from contracts.errors import ConfigError
@@ -56,7 +56,7 @@ class Recipe(Config):
     """Supervised fine-tuning, preference and reinforcement after conversion."""
     merging: MergingConfig | None = None
     """Merge of post-trained checkpoints."""
-    waivers: list[Waiver] = []
+    waivers: list[Waiver] = Field([])
     """Gates let pass explicitly, each with its reason."""
 
     @field_validator("name")
@@ -72,7 +72,9 @@ class Recipe(Config):
         for phase in self.training.phases:
             for source in phase.mixture:
                 if source not in known:
-                    raise ValueError(f"training.phases.{phase.name}.mixture names no source of data.sources: '{source}'{nearest(source, known)}")
+                    raise ValueError(
+                        f"training.phases.{phase.name}.mixture names no source of data.sources: '{source}'{nearest(source, known)}"
+                    )
             if phase.sequence_length > self.model.max_sequence_length:
                 raise ValueError(
                     f"training.phases.{phase.name}.sequence_length {phase.sequence_length} exceeds model.max_sequence_length "

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Self, cast
 from uuid import UUID
 
 from prefect import runtime
@@ -41,10 +41,13 @@ class StageDisplay:
         self._shown = self._logged = 0.0
         name, root = desk.plan.recipe.name, runtime.flow_run.root_flow_run_id
         nested = root if root and root != runtime.flow_run.id else ""
-        self._tracker = Tracker.for_stage(desk.site, name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed))
+        self._tracker = Tracker.for_stage(
+            desk.site, name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed)
+        )
 
     def __enter__(self) -> Self:
-        self._bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
+        bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
+        self._bar = cast(UUID, bar)  # a coroutine only where an event loop calls it
         self._tracker.start()
         return self
 
@@ -70,7 +73,8 @@ class StageDisplay:
         self.progress(1, 1, outcome.state)
         rows = [{"figure": name, "value": f"{value:,}"} for name, value in manifest.counts.items()]
         rows += [{"figure": name, "value": f"{value:.6g}"} for name, value in manifest.metrics.items()]
-        create_table_artifact(rows or [{"figure": "files", "value": len(manifest.files)}], key=_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
+        rows = rows or [{"figure": "files", "value": f"{len(manifest.files)}"}]
+        create_table_artifact(rows, key=_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
         link = self._tracker.record(manifest.metrics, {"fingerprint": outcome.artifact.fingerprint, "uri": outcome.artifact.uri})
         if link:
             create_link_artifact(link, link_text=f"{self._node.name} in MLflow", key=_key(f"mlflow-{self._node.name}"))
@@ -99,10 +103,9 @@ def playbook_in_mlflow(desk: Desk) -> Iterator[None]:
 
 def show_plan(desk: Desk, states: dict[str, str]) -> None:
     """The DAG as a table, with the state of every stage."""
+    marks = {node.name: MARKS.get(states.get(node.name, ""), "· waiting") for node in desk.plan}
     rows = [
-        {"stage": node.name, "state": MARKS.get(states.get(node.name, ""), "· waiting"), "does": node.kind.does, "fingerprint": node.fingerprint[:12]}
-        for node in desk.plan
-
+        {"stage": node.name, "state": marks[node.name], "does": node.kind.does, "fingerprint": node.fingerprint[:12]} for node in desk.plan
     ]
     create_table_artifact(rows, key=_key(f"playbook-{desk.plan.recipe.name}"), description=f"Stages of {desk.plan.recipe.name}")
 

@@ -1,4 +1,7 @@
-"""The stage contract: ask the store first; else work in a workspace under a lease and commit. The manifest is the truth about what is done."""
+"""The stage contract: ask the store first; else work in a workspace under a lease and commit.
+
+The manifest is the truth about what is done.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,6 @@ from flows.plan import Node
 from infra.job import InputRef, JobSpec, Progress, Summary, code_version, machine, result_part, versions
 from infra.launchers.torchrun import Result, launch
 from infra.store import Artifact, Part, Workspace
-
 
 
 @dataclass(frozen=True)

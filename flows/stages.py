@@ -5,6 +5,7 @@ from __future__ import annotations
 from prefect import flow, get_run_logger, runtime
 from prefect.flows import Flow
 
+from contracts.errors import ConfigError
 from flows import dag
 from flows.desk import Desk
 from flows.fence import Fence
@@ -29,7 +30,10 @@ def run_here(node: Node, desk: Desk) -> str:
 
 
 def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
-    """The flow of one kind of stage. Started alone it finds its inputs by the recipe's fingerprints; a missing one names what to run first."""
+    """The flow of one kind of stage. Started alone it finds its inputs by the recipe's fingerprints.
+
+    A missing one fails with the name of the stage to run first.
+    """
 
     @flow(name=kind.name, flow_run_name=_run_name, description=f"Stage {kind.name}: {kind.does}.")
     def stage(
@@ -40,8 +44,12 @@ def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
         stage: StageName = "",
     ) -> dict[str, str]:
         desk = Desk.of(recipe, overrides, inputs)
-        nodes = [node for node in desk.plan if node.kind is kind and stage in ("", node.name)]
-        return {node.name: run_here(node, desk) for node in nodes or [desk.plan.node(stage)]}
+        of_this_kind = [node for node in desk.plan if node.kind is kind]
+        wanted = [node for node in of_this_kind if stage in ("", node.name)]
+        if not wanted:
+            names = ", ".join(node.name for node in of_this_kind)
+            raise ConfigError(f"'{stage}' is no stage of kind {kind.name}", do=f"choose one of: {names}, or leave it empty for all")
+        return {node.name: run_here(node, desk) for node in wanted}
 
     return stage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contracts.config import identity
 from flows.plan import Node, Plan, StageKind
-from tasks.training.config import Phase, workspace_identity
+from tasks.training.config import Job, Phase, workspace_identity
 
 KIND = StageKind("train", 1, "train one phase", craft="training")
 
@@ -12,13 +12,13 @@ KIND = StageKind("train", 1, "train one phase", craft="training")
 def add(plan: Plan, phase: Phase, shards: Node, parent: Node | None) -> Node:
     """Model, optimizer, seed and the phase are its identity; its workspace leaves the length out, so a longer phase goes on."""
     model, training = plan.recipe.model, plan.recipe.training
-    job = {"model": model, "phase": phase, "optimizer": training.optimizer, "seed": training.seed}
+    job = Job(model=model, phase=phase, optimizer=training.optimizer, seed=training.seed)
     more = {"parent": parent} if parent is not None else {}
     return plan.add(
         f"train-{phase.name}",
         KIND,
-        {key: value if isinstance(value, int) else value.model_dump(mode="json") for key, value in job.items()},
-        hashed={key: identity(value) for key, value in job.items()},
+        job.model_dump(mode="json"),
+        hashed=identity(job),
         workspace_hashed=workspace_identity(model, phase, training.optimizer, training.seed),
         processes=phase.layout.world_size,
         tokenize=shards,

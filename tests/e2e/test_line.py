@@ -56,8 +56,17 @@ def test_second_run_does_nothing(smoke: Stack) -> None:
 
 
 def test_explain_names_the_changed_field(smoke: Stack) -> None:
-    rows = {row["stage"]: row for row in smoke.json("explain", "--recipe", "smoke", "--set", "training.phases.decay.schedule.learning_rate=0.004")}
-    assert {name for name, row in rows.items() if row["verdict"] == "reused"} == {"source", "curate", "tokenizer", "tokenize", "train-stable"}
+    rows = {
+        row["stage"]: row
+        for row in smoke.json("explain", "--recipe", "smoke", "--set", "training.phases.decay.schedule.learning_rate=0.004")
+    }
+    assert {name for name, row in rows.items() if row["verdict"] == "reused"} == {
+        "source",
+        "curate",
+        "tokenizer",
+        "tokenize",
+        "train-stable",
+    }
     assert any("learning_rate: 0.005 -> 0.004" in line for line in rows["train-decay"]["because"])
     assert "input model changed" in rows["evaluate"]["because"]
 
@@ -113,7 +122,8 @@ def test_a_persons_own_text(smoke: Stack, tmp_path: Path) -> None:
     texts = tmp_path / "texts"
     texts.mkdir()
     for number in range(40):
-        lines = [f"Chapter {number} tells of the {word} that walked along the river and of the people who saw it there." for word in ("heron", "otter", "fox", "hare")]
+        seen = [f"Chapter {number} tells of the {word} that walked along the river" for word in ("heron", "otter", "fox", "hare")]
+        lines = [f"{line} and of the people who saw it there." for line in seen]
         (texts / f"{number}.txt").write_text("\n\n".join(lines * 3))
     recipe = tmp_path / "mine.yaml"
     smoke.command("init", "--from", "smoke", "--text", str(texts), str(recipe))

@@ -24,7 +24,9 @@ KEYS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test", "AWS_DEFAU
 def s3(tmp_path: Path) -> Iterator[dict[str, str]]:
     """Environment of a real S3 API on this machine with one empty bucket."""
     port = free_port()
-    server = subprocess.Popen([sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    server = subprocess.Popen(
+        [sys.executable, "-m", "moto.server", "-H", "127.0.0.1", "-p", str(port)], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
     env = KEYS | {"AWS_ENDPOINT_URL": f"http://127.0.0.1:{port}"}
     try:
         _answers(port)
@@ -83,7 +85,11 @@ def _second_worker(stack: Stack, there: Path) -> subprocess.Popen[bytes]:
     """A worker of pool `training` with a home, scratch and working folder of its own."""
     site = yaml.safe_load((stack.root / "site.yaml").read_text()) | {"home": str(there / "home")}
     (there / "site.yaml").write_text(yaml.safe_dump(site))
-    env = stack.env | {"SMOLFLOW_SITE": str(there / "site.yaml"), "PREFECT_API_URL": f"{stack.prefect}/api", "PREFECT_HOME": str(there / "prefect")}
+    env = stack.env | {
+        "SMOLFLOW_SITE": str(there / "site.yaml"),
+        "PREFECT_API_URL": f"{stack.prefect}/api",
+        "PREFECT_HOME": str(there / "prefect"),
+    }
     argv = [sys.executable, "-m", "prefect", "worker", "start", "--pool", "training", "--name", "second"]
     with (there / "worker.log").open("wb") as log:
         return subprocess.Popen(argv, cwd=there, env=env, stdout=log, stderr=subprocess.STDOUT, start_new_session=True)

@@ -60,9 +60,13 @@ def changed(value: Any) -> list[Any]:
     return [[*value, "torch"], [*value, "mlflow"]] if isinstance(value, list) else [{**value, "extra": 1.0}]
 
 
-CHOICES = {"float32": ["bfloat16"], "muon": ["adamw"], "adamw": ["muon"], "single": ["groups_of_three"], "token": ["text"], "scaled": ["plain"], "plain": ["scaled"],
-           "constant": ["cosine"], "linear": ["constant", "cosine"], "one_minus_sqrt": ["linear"], "none": ["full"], "prose": ["code"], "code": ["prose"], "math": ["prose"],
-           "research": ["production"], "cpu": ["h100"]}  # fmt: skip
+CHOICES = {
+    "float32": ["bfloat16"], "single": ["groups_of_three"], "token": ["text"], "none": ["full"],
+    "muon": ["adamw"], "adamw": ["muon"], "scaled": ["plain"], "plain": ["scaled"],
+    "constant": ["cosine"], "linear": ["constant", "cosine"], "one_minus_sqrt": ["linear"],
+    "prose": ["code"], "code": ["prose"], "math": ["prose"], "research": ["production"], "cpu": ["h100"],
+}  # fmt: skip
+"""Other values of the choices that a recipe offers."""
 
 
 def fingerprints(recipe: Recipe) -> dict[str, str]:

@@ -53,7 +53,9 @@ def test_invalid_yaml_is_refused(tmp_path: Path) -> None:
 
 def test_relative_source_path_is_taken_from_the_recipes_folder(tmp_path: Path) -> None:
     recipe = load("tiny")
-    document = recipe.override(["data.sources.0.kind=files", "data.sources.0.collection=null", "data.sources.0.packages=null", "data.sources.0.path=texts"])
+    document = recipe.override(
+        ["data.sources.0.kind=files", "data.sources.0.collection=null", "data.sources.0.packages=null", "data.sources.0.path=texts"]
+    )
     path = tmp_path / "mine.yaml"
     path.write_text(document.to_yaml())
     assert load(str(path)).data.sources[0].path == str(tmp_path / "texts")
