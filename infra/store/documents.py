@@ -75,8 +75,8 @@ class Part(Config):
     """Its files."""
     meta: dict[str, Any] = Field(default_factory=dict)
     """What the stage wants to remember with it."""
-    sealed: str = ""
-    """When, in UTC."""
+    sealed: str
+    """When, in UTC (ISO 8601)."""
 
     @property
     def bytes(self) -> int:
@@ -132,8 +132,8 @@ class Manifest(Config):
     """Libraries."""
     machine: dict[str, Any] = Field(default_factory=dict)
     """Where it was made."""
-    created: str = ""
-    """When it was committed, in UTC."""
+    created: str
+    """When it was committed, in UTC (ISO 8601)."""
 
 
 def canonical(value: Any) -> bytes:

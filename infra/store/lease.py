@@ -125,7 +125,7 @@ class Lease:
         while not self._stopped.wait(BEAT_SECONDS):
             try:
                 self._write_beat(released=False)
-            except (SmolflowError, OSError) as error:
+            except Exception as error:  # whatever it is: a thread that ends here would lose the lease of a working process
                 log.warning("lease %s of %s could not be renewed: %s", self.number, self._folder, error)
 
     def _write_beat(self, *, released: bool) -> None:

@@ -7,7 +7,6 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -66,16 +65,17 @@ class Store:
         """Where it is; `Store.open` of it gives the same store."""
         return self.objects.url
 
-    def find(self, fingerprint: str) -> Artifact | None:
+    def find(self, fingerprint: str, stage: str | None = None) -> Artifact | None:
         """The committed artifact of that identity, or None. Its manifest and the sizes of its files are checked, hashes are not.
+
+        With `stage` one place is looked at, without it every stage's.
 
         A damaged artifact is as good as none: a warning says what is wrong, and the stage that runs again replaces it.
         """
         checked_name(fingerprint, "fingerprint")
-        for stage in self.objects.children("artifacts"):
-            if (artifact := self._whole(stage, fingerprint)) is not None:
-                return artifact
-        return None
+        stages = self.objects.children("artifacts") if stage is None else [checked_name(stage, "stage")]
+        found = in_parallel(lambda one: self._whole(one, fingerprint), stages)
+        return next((artifact for artifact in found if artifact is not None), None)
 
     def require(self, stage: str, fingerprint: str) -> Artifact:
         """The committed artifact of `stage`.
@@ -131,8 +131,7 @@ class Store:
             ResourceError: no room left here.
         """
         wanted = transfer.chosen(artifact.manifest.files, files, artifact.uri)
-        stamp = datetime.fromisoformat(artifact.manifest.created).timestamp() // 1
-        return transfer.fetch(self.objects, wanted, Path(dest_root) / artifact.fingerprint, stamp)
+        return transfer.fetch(self.objects, wanted, Path(dest_root) / artifact.fingerprint, artifact.manifest.created)
 
     def put_record(self, artifact: Artifact, name: str, record: dict[str, Any]) -> None:
         """Write a small record (a gate's verdict, a waiver) beside the artifact, replacing one of that name."""

@@ -7,6 +7,7 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from pathlib import Path
 from typing import TypeVar
 
@@ -58,16 +59,17 @@ def damage(objects: Objects, files: Sequence[StoredFile], *, hashes: bool) -> li
     return [line for line in in_parallel(look, files) if line]
 
 
-def fetch(objects: Objects, files: Sequence[StoredFile], target: Path, stamp: float = 0.0) -> Path:
+def fetch(objects: Objects, files: Sequence[StoredFile], target: Path, made: str) -> Path:
     """Bring `files` below the folder `target`, once for all processes of this node; what is there with the right size is kept.
 
-    Each file gets its name only when its hash is right, and is made read-only; its time of change is set to `stamp`, by which a later
-    call sees that nobody touched it.
+    Each file gets its name only when its hash is right, and is made read-only; its time of change is set to `made` (a time in ISO 8601),
+    by which a later call sees that nobody touched it.
 
     Raises:
         IntegrityError: missing or altered in the store.
         ResourceError: no room left here.
     """
+    stamp = datetime.fromisoformat(made).timestamp() // 1
     incoming = target.parent / f".{target.name}.incoming"
 
     def bring(file: StoredFile) -> None:

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, Self
 
 from contracts.errors import IntegrityError, SmolflowError, StageError
 from infra.store import transfer
-from infra.store.documents import FileEntry, InputReference, Manifest, Part, StoredFile, check, checked_name, sign
+from infra.store.documents import NAME, FileEntry, InputReference, Manifest, Part, StoredFile, check, checked_name, sign
 from infra.store.lease import Lease
-from infra.store.objects import Objects
+from infra.store.objects import Objects, in_parallel
 
 if TYPE_CHECKING:
     from infra.store.store import Artifact, Store
@@ -102,7 +102,7 @@ class Workspace:
             IntegrityError: missing or altered in the store.
         """
         where = f"{self._objects.url}/{self._folder}/{part.name}"
-        return transfer.fetch(self._objects, transfer.chosen(self._stored(part), files, where), Path(dest))
+        return transfer.fetch(self._objects, transfer.chosen(self._stored(part), files, where), Path(dest), part.sealed)
 
     def newest(self, prefix: str = "step-") -> tuple[Part | None, list[str]]:
         """The last part, by name, that begins with `prefix` and is whole, every byte of it; and what was skipped on the way, and why."""
@@ -233,8 +233,10 @@ def read_part(objects: Objects, folder: str, name: str) -> Part | str:
 
 
 def _names(objects: Objects, folder: str) -> list[str]:
-    keys = objects.sizes(f"{folder}/parts")
-    return sorted(key.split("/")[4] for key in keys if key.endswith("/part.json") and key.count("/") == 5)
+    """Names of the parts that have a record, sorted."""
+    names = [name for name in objects.children(f"{folder}/parts") if NAME.fullmatch(name)]
+    recorded = in_parallel(lambda name: objects.size(_record(folder, name)) is not None, names)
+    return [name for name, there in zip(names, recorded, strict=True) if there]
 
 
 def _record(folder: str, name: str) -> str:

@@ -12,17 +12,22 @@ from tests.infra.store.material import BUCKET, FIRST_PORT, MotoServer, worker_nu
 
 
 @pytest.fixture(scope="session")
-def s3_service() -> Iterator[str]:
-    """A real HTTP server that speaks S3, and the environment that leads to it."""
+def server() -> Iterator[MotoServer]:
+    """A real HTTP server that speaks S3."""
     server = MotoServer(FIRST_PORT + worker_number())
-    with pytest.MonkeyPatch.context() as environment:
-        for name in [name for name in os.environ if name.startswith("AWS_")]:
-            environment.delenv(name)
-        for name, value in server.environment.items():
-            environment.setenv(name, value)
-        server.start()
-        yield BUCKET
-        server.stop()
+    server.start()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def s3_service(server: MotoServer, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The environment that leads to the server; gives its bucket."""
+    for name in [name for name in os.environ if name.startswith("AWS_")]:
+        monkeypatch.delenv(name)
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    return BUCKET
 
 
 @pytest.fixture(params=["folder", "s3"])

@@ -13,8 +13,12 @@ from tests.infra.store.material import folder_of, python
 
 HOLD = """
 import sys
+from pathlib import Path
 from infra.store import Store
 workspace = Store.open(sys.argv[1]).begin("train-stable", "w")
+if len(sys.argv) > 2:
+    workspace.put("step-000010", Path(sys.argv[2]))
+    workspace.upload("step-000020", Path(sys.argv[2]))
 print(workspace.lease, flush=True)
 sys.stdin.read()
 """
@@ -50,15 +54,18 @@ def test_of_two_live_holders_the_second_is_told_who_holds_it_and_what_to_do(stor
     other.communicate("")
 
 
-def test_a_holder_that_was_killed_is_taken_over_at_once(store: Store, tmp_path: Path) -> None:
-    other = python(HOLD, store.url)
+def test_a_holder_that_was_killed_between_upload_and_seal_is_taken_over_at_once(store: Store, tmp_path: Path) -> None:
+    other = python(HOLD, store.url, str(folder_of(tmp_path / "a")))
     assert other.stdout is not None
     assert other.stdout.readline() == "1\n"
     other.kill()
     other.communicate()
     with store.begin("train-stable", "w") as workspace:
         assert workspace.lease == 2
-        workspace.put("step-000010", folder_of(tmp_path / "a"))
+        newest, skipped = workspace.newest()
+        assert (newest.name if newest else None, skipped) == ("step-000010", [])
+        again = workspace.put("step-000020", folder_of(tmp_path / "b"))
+        assert workspace.newest() == (again, [])
 
 
 def test_a_released_lease_is_free_at_once(store: Store) -> None:

@@ -28,8 +28,8 @@ PORT = FIRST_PORT + 20 + worker_number()
 
 
 def opened(url: str, **environment: str) -> str:
-    """What a new process says that opens `url`; it must come to an end in a quarter of a minute."""
-    return python(OPEN, url, environment=environment).communicate(timeout=15)[0]
+    """What a new process says that opens `url`; it must come to an end by itself."""
+    return python(OPEN, url, environment=environment).communicate(timeout=60)[0]
 
 
 @contextmanager
