@@ -65,9 +65,9 @@ def show_artifact(beginning: str, json: bool) -> None:
 
 
 def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
-    """Remove (or only list) what none of `recipes` needs, with everything they came from kept."""
+    """Remove (or only list) what none of `recipes` needs. Lineage and checkpoints of interrupted runs are kept."""
     desks = [Desk.of(recipe) for recipe in recipes]
-    keep = {node.fingerprint for desk in desks for node in desk.plan}
+    keep = {identity for desk in desks for node in desk.plan for identity in (node.fingerprint, node.workspace_key)}
     gone = desks[0].store.gc(keep, dry_run=dry_run)
     if json:
         as_json([asdict(one) for one in gone])
