@@ -5,6 +5,7 @@ A folder is complete when its metadata.json exists, which is written last.
 
 from __future__ import annotations
 
+import errno
 import queue
 import random
 from collections.abc import Sequence
@@ -14,10 +15,12 @@ from typing import Any
 import numpy as np
 import psutil as _psutil  # noqa: F401  megatron-core needs it on one rank only, which would leave the others waiting
 import torch
+from torch.distributed.checkpoint.api import CheckpointException
 
+from contracts.errors import IntegrityError, ResourceError, StageError
 from models import backend as _backend  # noqa: F401  before megatron.core
 from tasks.training import optimizer as optimizers
-from tasks.training.safe_load import allow_list
+from tasks.training.safe_load import allow_list, causes
 
 # isort: split
 from megatron.core import dist_checkpointing, parallel_state, tensor_parallel
@@ -29,7 +32,7 @@ from megatron.core.dist_checkpointing.strategies.torch import TorchDistSaveShard
 from megatron.core.optimizer import MegatronOptimizer
 from megatron.core.utils import unwrap_model
 
-COMPLETE = "metadata.json"
+_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 Chunks = Sequence[torch.nn.Module]
 
 
@@ -37,8 +40,16 @@ def save(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer) -> None:
     """Write a checkpoint; a collective of all ranks. `folder` exists and is empty on every node.
 
     Raises:
-        CheckpointException, OSError: a rank could not write (a full disk); the folder then has no metadata.json.
+        ResourceError: no room to write; the folder then has no metadata.json, here and below.
+        StageError: it could not be written for another reason.
     """
+    try:
+        _save(folder, chunks, optimizer)
+    except (Exception, CheckpointException) as error:  # the latter is no Exception
+        raise _unwritten(error, folder) from error
+
+
+def _save(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer) -> None:
     optimizers.prime(optimizer)
     content = _sharded(chunks, optimizer, loading=False) | {"random": _random_object(_random_state())}
     # The results of a save that blocks stay in this process; core would start a manager process for them, which takes seconds.
@@ -60,8 +71,16 @@ def load(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer | None) -> N
         optimizer: its state is read too; None: weights only.
 
     Raises:
-        IntegrityError: the checkpoint holds a pickle outside the allow-list.
+        IntegrityError: the checkpoint holds a pickle outside the allow-list, or does not fit the model.
     """
+    try:
+        _load(folder, chunks, optimizer)
+    except CheckpointException as error:
+        do = "use a checkpoint of this model"
+        raise IntegrityError(f"the checkpoint cannot be read into this model: {error}", where=str(folder), do=do) from error
+
+
+def _load(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer | None) -> None:
     if optimizer is not None:
         optimizers.prime(optimizer)
     content = _sharded(chunks, optimizer, loading=True)
@@ -78,6 +97,16 @@ def load(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer | None) -> N
     optimizers.separate_steps(optimizer)
     if "random" in loaded:
         _set_random_state(loaded["random"])
+
+
+def _unwritten(error: BaseException, folder: Path) -> Exception:
+    linked = causes(error)
+    words = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed writing")
+    full = any(isinstance(one, OSError) and one.errno in _FULL for one in linked)
+    if full or any(word in str(one) for word in words for one in linked):
+        do = "free some space or raise the limit, then start it again: it goes on from the checkpoint before, which is untouched"
+        return ResourceError("no room left for a checkpoint", where=str(folder), do=do)
+    return StageError(f"a checkpoint could not be written: {error}", where=str(folder), do="read the log")
 
 
 def _name(chunks: Chunks, index: int) -> str:
@@ -132,5 +161,3 @@ def _set_random_state(state: dict[str, Any]) -> None:
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
     tensor_parallel.get_cuda_rng_tracker().set_states(state["tracker"])
-
-

@@ -121,9 +121,7 @@ def separate_steps(optimizer: MegatronOptimizer) -> None:
                 state["step"] = state["step"].clone()
 
 
-def _use_muon(
-    optimizer: MegatronOptimizer, chunks: Sequence[DistributedDataParallel], config: OptimizerConfig, model: ModelConfig
-) -> None:
+def _use_muon(optimizer: MegatronOptimizer, chunks: Sequence[DistributedDataParallel], config: OptimizerConfig, model: ModelConfig) -> None:
     """Put Muon in the place of the plain optimizer's AdamW."""
     for chunk in chunks:
         muon.mark(chunk.named_parameters(), model)

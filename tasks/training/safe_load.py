@@ -14,6 +14,7 @@ from typing import IO, Any
 
 import torch
 from torch.distributed.checkpoint import filesystem
+from torch.distributed.checkpoint.api import CheckpointException
 
 from contracts.errors import IntegrityError
 
@@ -74,7 +75,7 @@ def allow_list(where: str) -> Iterator[None]:
     torch.load, filesystem.pickle = tensors_only, _MetadataPickle  # type: ignore[assignment, attr-defined]
     try:
         yield
-    except Exception as error:
+    except (Exception, CheckpointException) as error:  # the latter is no Exception
         reason = _refusal(error)
         if reason is None:
             raise
@@ -88,12 +89,19 @@ def allow_list(where: str) -> Iterator[None]:
         torch.serialization.add_safe_globals(listed)
 
 
+def causes(error: BaseException) -> list[BaseException]:
+    """`error`, what it came from, and what failed on other ranks, as far as it says so."""
+    found: list[BaseException] = [error]
+    for one in (error.__cause__, error.__context__):
+        found += causes(one) if one is not None else []
+    if isinstance(error, CheckpointException):
+        found += [wrapped[0] for wrapped in error.failures.values()]
+    return found
+
+
 def _refusal(error: BaseException) -> str | None:
     """The unpickler's own words, from wherever torch's collectives wrapped them."""
-    inner: list[BaseException] = [error, *([error.__cause__] if error.__cause__ else [])]
-    failures = getattr(error, "failures", {})
-    inner += [wrapped[0] for wrapped in failures.values()]
-    for one in inner:
+    for one in causes(error):
         if isinstance(one, pickle.UnpicklingError):
             return " ".join(str(one).split())[:300]
     return None

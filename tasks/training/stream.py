@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import struct
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -70,7 +71,7 @@ class TokenStream:
             index = self._dataset.index
             lengths, pointers, width = index.sequence_lengths, index.sequence_pointers, int(index.dtype_size)
             wanted = int(pointers[-1]) + int(lengths[-1]) * width if len(lengths) else 0
-        except (AssertionError, ValueError, OSError, EOFError, IndexError) as error:
+        except (AssertionError, ValueError, OSError, struct.error) as error:
             raise InputError(f"the index is cut short or is not Megatron's: {error}", where=f"{prefix}.idx", do=_DO) from None
         size = tokens.stat().st_size
         if size != wanted:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import json
 import math
 import os
@@ -17,9 +16,10 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from contracts.errors import InputError, ResourceError, StageError
+from contracts.errors import InputError
 from infra.job import Exit, JobResult, ProgressFile, Summary
 from infra.store import Workspace
+from infra.store.errors import disk_errors
 from models.build import HAVE_CUDA
 from models.count import parameters
 from models.flops import FORMULA, flops_per_token, measured_peak, published_peak, utilisation
@@ -32,7 +32,6 @@ from tasks.training.schedule import learning_rate
 from tasks.training.spool import Spool
 from tasks.training.stream import Shards
 
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _RECENT_STEPS = 20
 
 
@@ -174,13 +173,11 @@ class _Trainer:
             if self._workspace is not None:
                 (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
             dist.barrier()
-            try:
-                with self._engine.weights_in_place():
-                    checkpoint.save(folder / "checkpoint", self._engine.chunks, self._engine.optimizer)
-                if self._main:
+            with self._engine.weights_in_place():
+                checkpoint.save(folder / "checkpoint", self._engine.chunks, self._engine.optimizer)
+            if self._main:
+                with disk_errors(str(folder)):
                     self._write_records(folder, step)
-            except Exception as error:
-                raise _unwritten(error, step, folder) from error
         about = {"summary": self.summary(step).model_dump(mode="json")} if self._main else {}
         self._uploader.start(parts.part_name(step), folder, {"step": step, "final": step == self._phase.steps, **about})
 
@@ -280,25 +277,6 @@ class _Trainer:
             f"training diverged at step {step}: {incident.symptom}. The last checkpoint is from before.\n"
             "  What to do: lower learning_rate, lengthen warmup_steps or tighten clip_grad, and look at the data of that step"
         )
-
-
-def _unwritten(error: Exception, step: int, folder: Path) -> Exception:
-    """What to say about a checkpoint that could not be written."""
-    if _out_of_room(error):
-        return ResourceError(
-            f"no room for the checkpoint of step {step}",
-            do="free some space or raise the limit, then start it again: it goes on from the checkpoint before, which is untouched",
-            where=str(folder),
-        )
-    return StageError(f"the checkpoint of step {step} could not be written: {error}", do="read the log", where=str(folder))
-
-
-def _out_of_room(error: BaseException) -> bool:
-    linked = [error, error.__cause__, error.__context__, *(one[0] for one in getattr(error, "failures", {}).values())]
-    words = ("No space left", "File too large", "quota exceeded", "PytorchStreamWriter failed writing")
-    return any(
-        (isinstance(one, OSError) and one.errno in _FULL) or any(word in str(one) for word in words) for one in linked if one is not None
-    )
 
 
 def _nodes() -> int:

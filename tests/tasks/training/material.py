@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
 from infra.job import InputRef, JobSpec
 from infra.store import Store
@@ -98,8 +99,28 @@ class Bench:
             config=config, inputs=inputs, processes=one.layout.world_size,
         )  # fmt: skip
 
-    def start(self, spec: JobSpec, folder: str = "job") -> Running:
-        """The job under torchrun, in a session of its own."""
+    def here(self, spec: JobSpec, monkeypatch: pytest.MonkeyPatch, folder: str = "job") -> dict[str, Any]:
+        """Run a job of one rank in this process; its result.json."""
+        from models import parallel
+        from tasks.training.session import run
+
+        monkeypatch.setenv("SMOLFLOW_JOB_DIR", str(self.root / folder))
+        monkeypatch.setenv("SMOLFLOW_SCRATCH", str(self.root / "scratch"))
+        parallel.destroy()  # what a test before may have set up
+        try:
+            code = run(spec)
+        finally:
+            parallel.destroy()
+        result = dict(json.loads((self.root / folder / "result.json").read_text()))
+        assert result["exit"] == code
+        return result
+
+    def start(self, spec: JobSpec, folder: str = "job", limit: int | None = None) -> Running:
+        """The job in a session of its own: under torchrun where it has several ranks.
+
+        Args:
+            limit: largest file it may write, in bytes.
+        """
         job = self.root / folder
         job.mkdir(exist_ok=True)
         (job / "spec.json").write_text(spec.model_dump_json())
@@ -107,17 +128,21 @@ class Bench:
             "SMOLFLOW_JOB_DIR": str(job), "SMOLFLOW_SCRATCH": str(self.root / "scratch"), "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(CHECKOUT), "GLOO_SOCKET_IFNAME": "lo", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
-        command = [
-            sys.executable, "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={spec.processes}", "--rdzv-backend=c10d",
-            "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1", "-m", "tasks.training.worker", str(job / "spec.json"),
+        torchrun = [
+            "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={spec.processes}", "--rdzv-backend=c10d",
+            "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1",
         ]  # fmt: skip
+        ranks = torchrun if spec.processes > 1 else []
+        command = [sys.executable, *ranks, "-m", "tasks.training.worker", str(job / "spec.json")]
+        if limit is not None:
+            command = ["prlimit", f"--fsize={limit}", *command]
         with (job / "log.txt").open("ab") as log:
             process = subprocess.Popen(command, env=environment, stdout=log, stderr=log, start_new_session=True, cwd=job)
         return Running(job, process)
 
-    def run(self, spec: JobSpec, folder: str = "job", timeout: float = 100.0) -> dict[str, Any]:
+    def run(self, spec: JobSpec, folder: str = "job", timeout: float = 100.0, limit: int | None = None) -> dict[str, Any]:
         """Run a job to its end; its result.json."""
-        return self.start(spec, folder).wait(timeout)
+        return self.start(spec, folder, limit).wait(timeout)
 
     def part(self, spec: JobSpec, name: str) -> Path:
         """A sealed part's files, fetched."""
@@ -144,7 +169,7 @@ class Running:
         finally:
             self.kill()
         path = self.folder / "result.json"
-        assert path.exists(), (self.folder / "log.txt").read_text()[-6000:]
+        assert path.exists(), self.log()[-6000:]
         return dict(json.loads(path.read_text()))
 
     def kill(self) -> None:
@@ -171,6 +196,10 @@ class Running:
                 return False
             time.sleep(0.0005)
         return False
+
+    def log(self) -> str:
+        """What its processes wrote."""
+        return (self.folder / "log.txt").read_text()
 
     def step(self) -> int:
         """Last step of which the spool tells."""

@@ -30,7 +30,7 @@ MODEL = ModelConfig.parse(
         "vocab_size": 256, "max_sequence_length": LENGTH, "no_rope_every": 3, "init_std": 0.125,
     }
 )  # fmt: skip
-SCHEDULE = Schedule(shape="cosine", learning_rate=3e-3, warmup_steps=2, final_fraction=0.1)
+SCHEDULE = Schedule(shape="cosine", learning_rate=1e-3, warmup_steps=2, final_fraction=0.1)
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ class Case:
 
 
 def _layout(**sizes: Any) -> Layout:
-    return Layout(**({"micro_batch_size": 2} | sizes))
+    return Layout(**({"micro_batch_size": 4} | sizes))
 
 
 T, P, C, D, V = (
@@ -67,7 +67,7 @@ CASES: dict[str, Case] = {
     "pp2 x vpp2": Case(_layout(**{P: 2, V: 2})),
     "tp2 x pp2": Case(_layout(**{T: 2, P: 2})),
     "tp2 x dp2": Case(_layout(**{T: 2, D: 2})),
-    "dp4": Case(_layout(**{D: 4})),
+    "dp4": Case(_layout(**{D: 4, "micro_batch_size": 2})),
     "muon one": Case(_layout(), optimizer="muon"),
     "muon one, whole sequences": Case(_layout(), masking=False, optimizer="muon"),
     "muon dp2": Case(_layout(**{D: 2}), optimizer="muon"),
