@@ -11,6 +11,7 @@ from contracts.errors import ResourceError, StageError
 from deployments.output import as_json, table
 from deployments.store_command import model_folder, report_page
 from flows.desk import Desk
+from flows.gate import before_the_run
 from flows.plan import Node
 from flows.recipe import BUILT_IN, read
 
@@ -31,6 +32,7 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
 
     Raises:
         ConfigError: the recipe is wrong, or names no such stage.
+        GateError: training is not justified, not affordable, or a layout cannot work.
         ResourceError: the local stack is not up, or the machine is too small for the recipe.
         StageError: the run did not complete.
     """
@@ -41,6 +43,8 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
         if stage:
             for one in wanted[0].inputs.values():
                 desk.store.require(one.name, one.fingerprint)
+        if any(node.kind.craft == "training" and node.name not in done for node in wanted):
+            list(before_the_run(desk))  # a plan that cannot work is refused here, not in a run's log; the run itself logs the findings
         _run(desk, wanted, done, stage, here)
     elif not json:
         print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
