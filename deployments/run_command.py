@@ -37,6 +37,8 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
         StageError: the run did not complete.
     """
     desk = Desk.of(_published(recipe, overrides), overrides)
+    if desk.reference != recipe and not json:
+        print(f"{recipe} is published as {desk.reference}: the name it has in the Prefect UI's form", flush=True)
     wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
     done = {node.name for node in wanted if desk.store.find(node.fingerprint)}
     if len(done) < len(wanted):

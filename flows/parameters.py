@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+
+def _shown(title: str, description: str, **rules: Any) -> Any:
+    """Title and description as extras: Prefect overwrites the field's own by the parameter's name and docstring."""
+    return Field(json_schema_extra={"title": title, "description": description}, **rules)
+
+
 RecipeReference = Annotated[
     str,
-    Field(
-        title="Recipe",
-        description="Built-in name (smoke, tiny, one-gpu, smollm3-3b) or a reference into the store that `smolflow run` printed",
-        pattern=r"^(store:)?[A-Za-z0-9_.][A-Za-z0-9_./-]*$",
+    _shown(
+        "Recipe",
+        "Built-in name (smoke, tiny, one-gpu, smollm3-3b) or a reference into the store that `smolflow run` printed",
+        pattern=r"^(store:[a-z]+/[0-9a-f]+|[a-z0-9][a-z0-9.-]*)$",
     ),
 ]
-Overrides = Annotated[
-    list[str], Field(title="Overrides", description="Changes of the recipe, each of the form a.b=c, for example training.seed=7")
-]
-Pool = Annotated[str, Field(title="Pool", description="Work pool this run is on")]
+Overrides = Annotated[list[str], _shown("Overrides", "Changes of the recipe, each of the form a.b=c, for example training.seed=7")]
+Pool = Annotated[str, _shown("Pool", "Work pool this run is on; stages of other pools are run there")]
 Inputs = Annotated[
     dict[str, str],
-    Field(
-        title="Input artifacts",
-        description="Stages to take as they are: stage name to fingerprint. Empty: found by the recipe's fingerprints",
-    ),
+    _shown("Input artifacts", "Stages to take as they are: stage name to fingerprint. Empty: found by the recipe's fingerprints"),
 ]
-StageName = Annotated[
-    str, Field(title="Stage", description="Which stage of this kind, for example train-stable. Empty: all of this kind, in order")
-]
+StageName = Annotated[str, _shown("Stage", "Which stage of this kind, for example train-stable. Empty: all of this kind, in order")]

@@ -160,7 +160,8 @@ def test_a_persons_own_text(smoke: Stack, tmp_path: Path) -> None:
         (texts / f"{number}.txt").write_text("\n\n".join(lines * 3))
     recipe = tmp_path / "mine.yaml"
     smoke.command("init", "--from", "smoke", "--text", str(texts), str(recipe))
-    smoke.command("run", "source", "--recipe", str(recipe))
+    told = smoke.command("run", "source", "--recipe", str(recipe)).stdout
+    assert re.search(r"published as store:recipe/[0-9a-f]+", told)
     assert json.loads(smoke.command("explain", "--recipe", str(recipe), "--json").stdout)[0]["verdict"] == "reused"
 
 
