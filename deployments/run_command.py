@@ -9,11 +9,11 @@ from typing import Any
 
 from contracts.errors import ResourceError, StageError
 from deployments.output import as_json, table
-from deployments.store_command import model_folder, report_page
 from flows.desk import Desk
 from flows.gate import before_the_run
 from flows.plan import Node
 from flows.recipe import BUILT_IN, read
+from flows.results import MODEL, REPORT, result
 
 
 def dry(recipe: str, overrides: Sequence[str], json: bool) -> None:
@@ -115,7 +115,7 @@ def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool
     artifacts = {node.name: desk.store.require(node.name, node.fingerprint) for node in wanted}
     places: dict[str, str] = {"prefect": desk.site.prefect.url, "mlflow": desk.site.mlflow.url}
     if stage is None:
-        places |= {"report": str(report_page(desk)), "model": str(model_folder(desk))}
+        places |= {"report": str(result(desk, *REPORT)), "model": str(result(desk, *MODEL))}
     if json:
         as_json({"places": places, "stages": {name: {"fingerprint": a.fingerprint, "uri": a.uri} for name, a in artifacts.items()}})
         return

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from contracts.errors import ConfigError
 from deployments.output import as_json, size, table
 from flows.desk import Desk
 from flows.explain import explain
+from flows.results import REPORT, result
 from infra.site import load as load_site
 from infra.store import Artifact, Store
 
@@ -82,23 +82,7 @@ def locate_report(recipe: str, overrides: Sequence[str]) -> None:
         ArtifactMissing: the recipe has not been run to its end.
     """
     desk = Desk.of(recipe, overrides)
-    print(report_page(desk))
-
-
-def report_page(desk: Desk) -> Path:
-    """Local path of the report page of a finished run."""
-    return _result(desk, "report", "report.html")
-
-
-def model_folder(desk: Desk) -> Path:
-    """Local path of the final Hugging Face folder of a finished run."""
-    return _result(desk, "convert", "model")
-
-
-def _result(desk: Desk, stage: str, name: str) -> Path:
-    node = desk.plan.node(stage)
-    artifact = desk.store.require(node.name, node.fingerprint)
-    return desk.store.materialise(artifact, Path(desk.site.home) / "results" / desk.plan.recipe.name) / name
+    print(result(desk, *REPORT))
 
 
 def _summary(artifact: Artifact) -> dict[str, Any]:

@@ -24,6 +24,7 @@ from prefect.artifacts import (
 from contracts.config import leaves
 from flows.desk import Desk
 from flows.plan import Node
+from flows.results import REPORT, result
 from flows.stage import Outcome
 from infra.tracking import Tracker
 
@@ -112,10 +113,7 @@ def show_plan(desk: Desk, states: dict[str, str]) -> None:
 
 def show_report(desk: Desk) -> str:
     """Link the report page; returns its place."""
-    node = desk.plan.node("report")
-    artifact = desk.store.require(node.name, node.fingerprint)
-    root = desk.site.home / "results" / desk.plan.recipe.name
-    page = desk.store.materialise(artifact, root) / "report.html"
+    page = result(desk, *REPORT)
     text = f"# {desk.plan.recipe.name}\n\nReport page: `{page}`\n\n[All stages in MLflow]({desk.site.mlflow.url})"
     create_markdown_artifact(text, key=_key(f"report-{desk.plan.recipe.name}"), description="Where the report lies")
     return str(page)
