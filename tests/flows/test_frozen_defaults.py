@@ -1,0 +1,58 @@
+"""Defaults are part of what a stage means: changing one demands a new stage version, so that old artifacts are not taken for new ones."""
+
+from __future__ import annotations
+
+from contracts.config import Config, digest, identity
+from flows import dag
+from models.config import ModelConfig
+from tasks.conversion.config import ConversionConfig
+from tasks.data.config import Acquisition, CurateConfig, Curation, SourceConfig, TokenizeConfig, TokenizerConfig
+from tasks.evaluation.config import EvaluationConfig
+from tasks.training.config import Job, OptimizerConfig, Phase, Schedule
+
+MODEL = ModelConfig(
+    hidden_size=64,
+    num_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    ffn_hidden_size=128,
+    vocab_size=512,
+    max_sequence_length=64,
+)
+PHASE = Phase(name="p", tokens=4096, mixture={"a": 1.0}, sequence_length=64, global_batch_size=4, schedule=Schedule(learning_rate=1e-3))
+
+# stage -> its config with every optional field unset
+LEAST: dict[str, Config] = {
+    "source": SourceConfig(sources=[Acquisition(name="a", kind="files", path="texts")]),
+    "curate": CurateConfig(sources=[Curation(name="a")]),
+    "tokenizer": TokenizerConfig(),
+    "tokenize": TokenizeConfig(),
+    "train": Job(model=MODEL, phase=PHASE, optimizer=OptimizerConfig(), seed=0),
+    "convert": ConversionConfig(),
+    "evaluate": EvaluationConfig(),
+}
+
+# stage -> (version, digest of the identity of its least config); raise the version in flows/<stage>.py when the digest changes
+FROZEN: dict[str, tuple[int, str]] = {
+    "source": (1, "7f9ac6fbc70b49b1d1c010fdfa487bcd"),
+    "curate": (1, "752b32bed154a60bc27f1467601671bf"),
+    "tokenizer": (1, "6fa298ec96ca17b0582d7970be117372"),
+    "tokenize": (1, "f81645877f0eb466d9f4ce01dbeb8152"),
+    "train": (1, "3c4227f312ddf4bfcbb08acc6f8b9a2d"),
+    "convert": (1, "4215d14182951442cddbbd5b00b5e113"),
+    "evaluate": (1, "787a2435af7e10b5d5dae082e492a7cf"),
+}
+
+
+def test_defaults_change_only_with_the_stage_version() -> None:
+    now = {kind.name: (kind.version, digest(identity(LEAST[kind.name]))) for kind in dag.KINDS if kind.name in LEAST}
+    assert now == FROZEN
+
+
+def test_a_changed_default_is_noticed() -> None:
+    other = TokenizerConfig(digits="groups_of_three")
+    assert digest(identity(other)) != FROZEN["tokenizer"][1]
+
+
+def test_a_changed_gate_is_not() -> None:
+    assert digest(identity(TokenizerConfig(max_fertility=9.0))) == FROZEN["tokenizer"][1]
