@@ -88,7 +88,8 @@ def test_placement_is_not_identity() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"mixture": {"a": 0.5, "b": 0.5}}, {"sequence_length": 16}, {"global_batch_size": 16}, {"rope_theta": 5e5}, {"reset_optimizer": True},
+        {"mixture": {"a": 0.5, "b": 0.5}}, {"sequence_length": 16}, {"global_batch_size": 16}, {"rope_theta": 5e5},
+        {"reset_optimizer": True},
         {"schedule": {"learning_rate": 1e-3}}, {"precision": {"dtype": "bfloat16"}},
     ],
 )  # fmt: skip

@@ -72,6 +72,19 @@ def test_a_lengthened_phase_goes_on_bit_for_bit(bench: Bench, monkeypatch: pytes
     assert [len(leg["layout"]) > 0 and (leg["first_step"], leg["last_step"]) for leg in result["summary"]["layouts"]] == [(1, 8), (9, 12)]
 
 
+def test_bfloat16_goes_on_bit_for_bit_too(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    half = {"precision": {"dtype": "bfloat16"}}
+    whole, short, longer = (
+        bench.spec(phase(**half, **change), key=key) for key, change in (("whole", {}), ("grown", STEPS_OF_8), ("grown", {}))
+    )
+    for spec, folder in ((whole, "whole"), (short, "one"), (longer, "two")):
+        assert bench.here(spec, monkeypatch, folder)["exit"] == 0
+    grown, expected = (curve(bench.part(spec, "step-00000012")) for spec in (longer, whole))
+    assert [grown[step]["loss"] for step in range(1, 13)] == [expected[step]["loss"] for step in range(1, 13)]
+    assert grown[12]["loss"] < grown[1]["loss"] - 0.2
+    assert next(load_model(bench.part(longer, "step-00000012")).chunk.parameters()).dtype == torch.float32
+
+
 def test_a_shortened_phase_does_not_take_a_later_checkpoint(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     bench.here(bench.spec(phase()), monkeypatch)
     at_eight = bench.here(bench.spec(phase(**STEPS_OF_8)), monkeypatch)
