@@ -14,6 +14,7 @@ from flows.gate import before_the_run
 from flows.plan import Node
 from flows.recipe import BUILT_IN, read
 from flows.results import MODEL, REPORT, result
+from flows.stage import already_there
 
 
 def dry(recipe: str, overrides: Sequence[str], json: bool) -> None:
@@ -40,7 +41,7 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
     if desk.reference != recipe and not json:
         print(f"{recipe} is published as {desk.reference}: the name it has in the Prefect UI's form", flush=True)
     wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
-    done = {node.name for node in wanted if desk.store.find(node.fingerprint)}
+    done = {node.name for node in wanted if already_there(node, desk)}
     if len(done) < len(wanted):
         if stage:
             for one in wanted[0].inputs.values():

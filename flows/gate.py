@@ -36,11 +36,13 @@ def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
         waiver = desk.plan.recipe.waiver(finding.gate)
         verdict = "passed" if not finding.problems else "waived" if waiver else "refused"
         record = {"gate": finding.gate, "verdict": verdict, "problems": finding.problems, "waiver": waiver}
-        desk.store.put_record(artifact, f"gate-{finding.gate}", record)
+        name = f"gate-{finding.gate}"
+        if desk.store.records(artifact).get(name) != record:
+            desk.store.put_record(artifact, name, record)
         if verdict == "refused":
             do = f"{finding.do}; or waive '{finding.gate}' with a reason"
             raise GateError(f"{finding.gate}: {'; '.join(finding.problems)}", where=node.name, do=do)
-        yield f"gate {finding.gate}: {verdict}" + (f" ({waiver})" if waiver else "")
+        yield f"gate {node.name}/{finding.gate}: {verdict}" + (f" ({waiver})" if waiver else "")
 
 
 def before_the_run(desk: Desk) -> Iterator[str]:
@@ -95,8 +97,17 @@ def epochs(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("epochs", [f.what for f in findings if f.topic == "epochs"], "lower its share, shorten the phase, or add text")
 
 
+def parity(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """The exported model must be the trained one; asked anew from the recorded differences, under the bounds of today."""
+    from tasks.conversion import parity_problems
+
+    problems = parity_problems(artifact.manifest.evidence, desk.plan.recipe.conversion)
+    return Finding("parity", problems, "raise the bound only if you know why the models differ; the report shows every difference")
+
+
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "curate": (documents,),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),
+    "convert": (parity,),
 }

@@ -15,6 +15,7 @@ from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference
 from flows.show import playbook_in_mlflow, show_plan, show_report
+from flows.stage import already_there
 from flows.stages import STAGES
 
 
@@ -42,7 +43,7 @@ def playbook(recipe: RecipeReference = "smoke", overrides: Overrides = [], pool:
         for node in desk.plan:
             show_plan(desk, states | {node.name: "running"})
             pool_of_stage = desk.site.pool_of(node.kind.name)
-            if desk.store.find(node.fingerprint):
+            if already_there(node, desk):
                 log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
                 states[node.name] = "reused"
                 continue

@@ -56,16 +56,29 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
     state = "reused"
     if artifact is None:
         state = "ran"
-        for one in node.inputs.values():
-            desk.store.require(one.name, one.fingerprint)
+        relies_on = [line for one in node.inputs.values() for line in judge(one, desk.store.require(one.name, one.fingerprint), desk)]
         with desk.store.begin(node.name, node.workspace_key) as workspace:
             part, summary = _work(node, desk, watch, workspace)
-            artifact = _commit(node, desk, workspace, part, summary, time.monotonic() - began)
+            artifact = _commit(node, desk, workspace, part, summary, relies_on, time.monotonic() - began)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
     seconds = time.monotonic() - began
     watch.log.info("%s %s in %.1f s: %s", node.name, state, seconds, artifact.uri)
     return Outcome(artifact, state, seconds)
+
+
+def already_there(node: Node, desk: Desk) -> bool:
+    """Whether the store holds `node`'s artifact and its gates let it pass now; bounds may have changed since it was made.
+
+    Raises:
+        GateError: it is there, but a gate refuses it.
+    """
+    artifact = desk.store.find(node.fingerprint)
+    if artifact is None:
+        return False
+    for _ in judge(node, artifact, desk):
+        pass
+    return True
 
 
 def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[Part, Summary]:
@@ -131,7 +144,7 @@ def materialised(references: Mapping[str, InputRef], desk: Desk) -> dict[str, Pa
     return {role: desk.store.materialise(artifact, desk.inputs_root) for role, artifact in found.items()}
 
 
-def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: Summary, seconds: float) -> Artifact:
+def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: Summary, relies_on: list[str], seconds: float) -> Artifact:
     return workspace.commit(
         node.fingerprint,
         [part],
@@ -140,7 +153,7 @@ def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: S
         inputs={role: desk.store.require(ref.stage, ref.fingerprint) for role, ref in node.references().items()},
         counts=summary.counts,
         metrics=summary.metrics,
-        evidence=summary.evidence,
+        evidence=summary.evidence | ({"gates_relied_on": relies_on} if relies_on else {}),
         layouts=summary.layouts,
         interventions=summary.interventions,
         cost={"seconds": round(seconds, 3), "processes": node.processes},

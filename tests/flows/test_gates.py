@@ -1,0 +1,119 @@
+"""Gates stop the line: each has an input that it refuses, a refusal holds on the next run too, and a waiver needs its reason."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from contracts.errors import GateError, ResourceError
+from flows.desk import Desk
+from flows.gate import before_the_run
+from flows.recipe import load
+from flows.stage import Watch, already_there, perform
+
+WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
+ONE_SOURCE = """
+- {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
+"""
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Iterator[Path]:
+    """smoke over a folder of small texts."""
+    texts = tmp_path / "texts"
+    texts.mkdir()
+    for module in sorted(Path(argparse.__file__).parent.glob("[a-d]*.py"))[:40]:  # real text that every Python has: its own library
+        (texts / f"{module.stem}.txt").write_text(module.read_text()[:4000])
+    base = load("smoke").override(
+        [
+            f"data.sources={ONE_SOURCE.replace('PATH', str(texts))}",
+            *(f"training.phases.{phase}.mixture={{own: 1.0}}" for phase in ("stable", "decay")),
+            "tokenizer.vocab_size=512",
+            "tokenizer.mixture={}",
+            "model.vocab_size=512",
+        ]
+    )
+    path = tmp_path / "own.yaml"
+    path.write_text(base.to_yaml())
+    yield path
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A home of its own."""
+    monkeypatch.setenv("SMOLFLOW_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("SMOLFLOW_SITE", raising=False)
+
+
+def run_until(desk: Desk, stage: str) -> None:
+    """Perform every stage up to `stage`."""
+    for node in desk.plan:
+        perform(node, desk, WATCH)
+        if node.name == stage:
+            return
+
+
+@pytest.mark.usefixtures("site")
+def test_repeated_text_is_refused_until_waived(recipe: Path) -> None:
+    much = ["training.phases.stable.tokens=40960000"]
+    desk = Desk.of(str(recipe), much)
+    run_until(desk, "tokenizer")
+    node = desk.plan.node("tokenize")
+    with pytest.raises(GateError, match="epochs"):
+        perform(node, desk, WATCH)
+    with pytest.raises(GateError, match="epochs"):
+        already_there(node, desk)
+    with pytest.raises(GateError, match="epochs"):
+        perform(desk.plan.node("train-stable"), desk, WATCH)
+    waived = Desk.of(str(recipe), [*much, "waivers=[{gate: epochs, reason: a test of repetition}]"])
+    assert already_there(waived.plan.node("tokenize"), waived)
+    artifact = waived.store.require("tokenize", waived.plan.node("tokenize").fingerprint)
+    assert waived.store.records(artifact)["gate-epochs"]["waiver"] == "a test of repetition"
+
+
+@pytest.mark.usefixtures("site")
+def test_a_tokenizer_that_does_not_fit_is_refused_and_a_looser_bound_checks_again(recipe: Path) -> None:
+    strict = Desk.of(str(recipe), ["tokenizer.min_bytes_per_token=50"])
+    with pytest.raises(GateError, match="tokenizer-fertility"):
+        run_until(strict, "tokenizer")
+    desk = Desk.of(str(recipe))
+    assert desk.plan.node("tokenizer").fingerprint == strict.plan.node("tokenizer").fingerprint
+    assert already_there(desk.plan.node("tokenizer"), desk)
+
+
+@pytest.mark.usefixtures("site")
+def test_a_source_that_its_filters_empty_is_refused(recipe: Path) -> None:
+    desk = Desk.of(str(recipe), ["data.sources.own.language=de"])
+    with pytest.raises(GateError, match=r"documents.*own"):
+        run_until(desk, "curate")
+
+
+@pytest.mark.usefixtures("site")
+def test_a_manifest_names_the_gates_it_relies_on(recipe: Path) -> None:
+    desk = Desk.of(str(recipe))
+    run_until(desk, "tokenizer")
+    manifest = desk.store.require("tokenizer", desk.plan.node("tokenizer").fingerprint).manifest
+    assert manifest.evidence["gates_relied_on"] == ["gate curate/documents: passed"]
+
+
+@pytest.mark.usefixtures("site")
+def test_compass_refuses_before_anything_runs() -> None:
+    with pytest.raises(GateError, match="motive"):
+        list(before_the_run(Desk.of("smoke", ["purpose.motive=we_have_compute"])))
+
+
+@pytest.mark.usefixtures("site")
+def test_a_machine_too_small_is_said_before_the_run() -> None:
+    huge = ["model.hidden_size=16384", "model.ffn_hidden_size=65536", "model.num_layers=80"]
+    with pytest.raises(ResourceError, match="GiB"):
+        list(before_the_run(Desk.of("smoke", huge)))
+
+
+@pytest.mark.usefixtures("site")
+def test_a_recipe_for_gpus_is_not_sent_to_cpus() -> None:
+    with pytest.raises(ResourceError, match="h100"):
+        list(before_the_run(Desk.of("smollm3-3b")))
