@@ -14,6 +14,9 @@ import torch.distributed as dist
 from contracts.errors import IntegrityError, SmolflowError
 from infra.store import Part, Workspace
 from tasks.training.ledger import Incident
+from tasks.training.spool import SPOOL_FILE
+
+__all__ = ["SPOOL_FILE", "Uploader", "choose", "part_name", "record_incident", "recorded_incidents", "step_of"]
 
 PREFIX = "step-"
 INCIDENT_PREFIX = "incident-"

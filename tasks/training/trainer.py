@@ -5,34 +5,27 @@ from __future__ import annotations
 import json
 import math
 import os
-import statistics
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-import torch
 import torch.distributed as dist
 
 from contracts.errors import InputError
-from infra.job import Exit, JobResult, ProgressFile, Summary
+from infra.job import Exit, JobResult
 from infra.store import Workspace
 from infra.store.errors import disk_errors
-from models.build import HAVE_CUDA
-from models.count import parameters
-from models.flops import FORMULA, flops_per_token, measured_peak, published_peak, utilisation
 from tasks.training import checkpoint, parts
-from tasks.training.batches import MicroBatch, TrainingData, heldout_windows, micro_batches, share_of
+from tasks.training.batches import TrainingData, micro_batches, share_of
 from tasks.training.config import Job
 from tasks.training.engine import Engine, StepResult
+from tasks.training.heldout import HeldOut
 from tasks.training.ledger import Incident, Ledger, State
 from tasks.training.schedule import learning_rate
-from tasks.training.spool import Spool
 from tasks.training.stream import Shards
-
-_RECENT_STEPS = 20
+from tasks.training.telemetry import Telemetry, device_name
 
 
 class Diverged(Exception):
@@ -76,65 +69,53 @@ def train(attempt: Attempt, workspace: Workspace | None, stop: Callable[[], str]
     trainer.begin()
     for step in range(trainer.done + 1, steps + 1):
         asked = stop()
-        stopping = trainer.step(step, bool(asked))
-        if stopping and step < steps:
-            trainer.note(Incident.now(f"asked to stop{f' by {asked}' if asked else ''}", step, "saved a checkpoint"))
+        if trainer.step(step, bool(asked)) and step < steps:
+            trainer.note(Incident.now(f"asked to stop by {asked or 'another rank'}", step, "saved a checkpoint"))
             trainer.save(step)
             trainer.finish()
             return JobResult(exit=Exit.RESUME, reason=f"stopped after step {step} of {steps}; start it again to go on", code="stopped")
     trainer.finish()
-    return JobResult(exit=Exit.DONE, part=parts.part_name(steps), summary=trainer.summary(steps).model_dump(mode="json"))
+    return JobResult(exit=Exit.DONE, part=parts.part_name(steps), summary=trainer.summary(steps))
 
 
 class _Trainer:
     def __init__(self, attempt: Attempt, workspace: Workspace | None) -> None:
         self._attempt, self._job, self._phase = attempt, attempt.job, attempt.job.phase
-        self._workspace, self._main = workspace, dist.get_rank() == 0
-        job, phase, resume, parent = attempt.job, attempt.job.phase, attempt.resume, attempt.inputs.get("parent")
-        shards = Shards.open(attempt.inputs["tokenize"])
-        if shards.vocab_size != job.model.vocab_size:
-            raise InputError(
-                f"the shards were made with a vocabulary of {shards.vocab_size:,}, the model has {job.model.vocab_size:,}",
-                where=str(shards.folder),
-                do="make model.vocab_size and tokenizer.vocab_size equal",
-            )
+        self._workspace = workspace
+        phase, resume, parent = self._phase, attempt.resume, attempt.inputs.get("parent")
+        shards = _shards(attempt)
         before, earlier = (State.read(resume) if resume else None), (State.read(parent) if parent else None)
         self.done = before.step if before else 0
-        self._data = TrainingData(shards, phase, job.seed, earlier.place_of() if earlier else {}, before.counts if before else None)
-        source = resume or parent
-        self._engine = Engine(
-            job.model, phase.layout, phase.precision, job.optimizer, phase.sequence_length,
-            rope_theta=phase.rope_theta, seed=None if source else job.seed,
+        self._data = TrainingData(
+            shards, phase, self._job.seed, earlier.place_of() if earlier else {}, before.counts if before else None
         )  # fmt: skip
-        if source:
-            fresh = resume is None and phase.reset_optimizer
-            checkpoint.load(source / "checkpoint", self._engine.chunks, None if fresh else self._engine.optimizer)
-            if fresh:
-                self._engine.optimizer.reload_model_params()
-        self._eod = shards.eod if job.model.document_masking else None
+        self._engine = _engine(attempt)
+        eod = shards.eod if self._job.model.document_masking else None
+        self._cut = (phase.layout.micro_batch_size, eod)
         self._share = share_of(*self._engine.replica, phase.global_batch_size)
-        self._heldout = self._held_out_batches(shards)
-        self._device = torch.cuda.get_device_name() if HAVE_CUDA else "cpu"
-        self._peak = published_peak(self._device) if HAVE_CUDA else measured_peak() if self._main else None
-        self._flops = flops_per_token(job.model, phase.sequence_length)
-        self._ledger = Ledger(phase.layout, self._device, before, earlier)
+        self._heldout = HeldOut(shards, phase, self._engine, eod)
+        self._ledger = Ledger(phase.layout, device_name(), before, earlier)
         self._uploader = parts.Uploader(workspace, _nodes())
-        history = (resume / "metrics.jsonl").read_bytes() if resume else b""
-        self._spool = Spool(attempt.folder, history) if self._main else None
-        self._progress = ProgressFile(attempt.folder / "progress.jsonl") if self._main else None
+        self._telemetry: Telemetry | None = None
+        if dist.get_rank() == 0:
+            history = (resume / parts.SPOOL_FILE).read_bytes() if resume else b""
+            self._telemetry = Telemetry(self._job, attempt.folder, history)
 
     def begin(self) -> None:
-        """Book the start-up, and say what was found."""
+        """Book the start-up, and what was found."""
         known = [(one.symptom, one.step, one.when) for one in self._ledger.incidents]
         for incident in self._attempt.incidents:
             if (incident.symptom, incident.step, incident.when) not in known:
                 self.note(incident)
-        if self._attempt.resume is not None and not self._attempt.lengthened:
-            stopped = any(one.step == self.done and one.symptom.startswith("asked to stop") for one in self._ledger.incidents)
-            if not stopped:
-                self.note(Incident.now("an attempt ended without a word", self.done, f"went on from the checkpoint of step {self.done}"))
+        stopped = any(one.step == self.done and one.symptom.startswith("asked to stop") for one in self._ledger.incidents)
+        if self._attempt.resume is not None and not self._attempt.lengthened and not stopped:
+            self.note(Incident.now("an attempt ended without a word", self.done, f"went on from the checkpoint of step {self.done}"))
+        dist.barrier()
+        if self._attempt.resume is not None and self._workspace is not None:
+            shutil.rmtree(self._attempt.resume, ignore_errors=True)  # read by every rank
         self._ledger.add("restarting", time.perf_counter() - self._attempt.began)
-        self._say(self.done, f"begins after step {self.done} of {self._phase.steps}")
+        if self._telemetry is not None:
+            self._telemetry.say(self.done, f"begins after step {self.done} of {self._phase.steps}")
 
     def note(self, incident: Incident) -> None:
         """Add an incident to the account."""
@@ -144,18 +125,18 @@ class _Trainer:
         """Train one step, evaluate and save where due; True: some rank was asked to stop."""
         phase, began = self._phase, time.perf_counter()
         windows = self._data.next(phase.global_batch_size, self._share)
-        batches = list(micro_batches(windows, phase.layout.micro_batch_size, self._eod))
         rate = learning_rate(phase.schedule, step, phase.steps)
-        result = self._engine.step(batches, rate, asked_to_stop)
+        result = self._engine.step(list(micro_batches(windows, *self._cut)), rate, asked_to_stop)
         seconds = time.perf_counter() - began
         self._ledger.add("productive", seconds)
-        if not math.isfinite(result.loss) or (math.isnan(result.grad_norm) or math.isinf(result.grad_norm)):
+        if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
             self._diverge(step, result, rate)
-        self._record(step, result, rate, seconds)
+        if self._telemetry is not None:
+            self._telemetry.step(step, result.loss, result.grad_norm, rate, seconds)
         last = step == phase.steps
-        if step % phase.evaluate_every == 0 or last:
+        if last or step % phase.evaluate_every == 0:
             self._evaluate(step)
-        if step % phase.checkpoint_every == 0 or last:
+        if last or step % phase.checkpoint_every == 0:
             self.save(step)
         self._uploader.check()
         return result.stop
@@ -169,114 +150,83 @@ class _Trainer:
         with self._ledger.timed("waiting"):
             self._uploader.wait()
         folder = self._attempt.folder / "parts" / parts.part_name(step)
-        with self._ledger.timed("checkpointing"):
+        with self._ledger.timed("checkpointing"), disk_errors(str(folder)):
             if self._workspace is not None:
                 (folder / "checkpoint").mkdir(parents=True, exist_ok=True)
             dist.barrier()
             with self._engine.weights_in_place():
                 checkpoint.save(folder / "checkpoint", self._engine.chunks, self._engine.optimizer)
-            if self._main:
-                with disk_errors(str(folder)):
-                    self._write_records(folder, step)
-        about = {"summary": self.summary(step).model_dump(mode="json")} if self._main else {}
-        self._uploader.start(parts.part_name(step), folder, {"step": step, "final": step == self._phase.steps, **about})
+            if self._telemetry is not None:
+                self._write_records(folder, step, self._telemetry)
+        meta = {"step": step, "final": step == self._phase.steps, "summary": self.summary(step)}
+        self._uploader.start(parts.part_name(step), folder, meta)
 
     def finish(self) -> None:
         """Until the store has confirmed everything, on every rank: the first one to leave would end the others."""
         self._uploader.wait()
-        if self._spool is not None:
-            self._spool.close()
+        if self._telemetry is not None:
+            self._telemetry.close()
         dist.barrier()
 
-    def state(self, step: int) -> State:
-        """The account at the end of `step`."""
+    def summary(self, step: int) -> dict[str, object]:
+        """What there is to say about the phase up to `step`; empty on all ranks but the first."""
+        if self._telemetry is None:
+            return {}
+        return self._telemetry.summary(step, self._state(step), self._data.source_tokens()).model_dump(mode="json")
+
+    def _state(self, step: int) -> State:
         return self._ledger.state(step, self._data.counts, self._data.places(), self._phase.sequence_length)
-
-    def summary(self, step: int) -> Summary:
-        """What there is to say about the phase up to `step`."""
-        state, phase = self.state(step), self._phase
-        tokens, productive = step * phase.tokens_per_step, state.seconds.get("productive", 0.0)
-        speed = tokens / productive if productive else 0.0
-        metrics = {"tokens_per_second": speed}
-        evidence: dict[str, Any] = {
-            "ledger": {"phase_tokens": state.phase_tokens, "total_tokens": state.total_tokens, "seconds": state.seconds},
-            "epochs": {s: state.total_tokens[s] / size for s, size in self._data.source_tokens().items()},
-            "incidents": [incident.model_dump(mode="json") for incident in state.incidents],
-        }
-        if self._spool is not None:
-            recent = self._spool.recent(_RECENT_STEPS)
-            losses = [values["loss"] for values in recent if "loss" in values]
-            metrics |= {"loss": statistics.fmean(losses)} if losses else {}
-            metrics |= {name: value for values in recent for name, value in values.items() if name.startswith("heldout_loss/")}
-        if self._peak is not None:
-            metrics["mfu"] = utilisation(speed, self._flops, self._peak, dist.get_world_size())
-            evidence["mfu"] = {"formula": FORMULA, "peak_flops": self._peak.flops, "peak": self._peak.source}
-        return Summary(
-            counts={"steps": step, "tokens": tokens, "parameters": parameters(self._job.model)},
-            metrics=metrics,
-            evidence=evidence,
-            layouts=[leg.model_dump(mode="json") for leg in state.legs],
-            interventions=[str(incident) for incident in state.incidents],
-        )
-
-    def _record(self, step: int, result: StepResult, rate: float, seconds: float) -> None:
-        if self._spool is None:
-            return
-        speed = self._phase.tokens_per_step / seconds
-        values = {"loss": result.loss, "grad_norm": result.grad_norm, "learning_rate": rate, "tokens_per_second": speed}
-        if self._peak is not None:
-            values["mfu"] = utilisation(speed, self._flops, self._peak, dist.get_world_size())
-        if step % self._phase.log_every == 0 or step in (1, self._phase.steps):
-            self._spool.add(step, values)
-        self._say(step, f"loss {result.loss:.3f}, {speed / 1000:.1f}k tokens/s")
-
-    def _say(self, step: int, note: str) -> None:
-        if self._progress is not None:
-            self._progress(step, self._phase.steps, note)
 
     def _evaluate(self, step: int) -> None:
         with self._ledger.timed("evaluating"):
-            losses = {f"heldout_loss/{source}": self._engine.evaluate(batches) for source, batches in self._heldout.items()}
-        if self._spool is not None and losses:
-            self._spool.add(step, losses)
+            losses = self._heldout.losses()
+        if self._telemetry is not None:
+            self._telemetry.heldout(step, losses)
 
-    def _held_out_batches(self, shards: Shards) -> dict[str, list[MicroBatch]]:
-        """Per source this replica's part of the held-out sequences; windows of weight 0 fill up to whole micro-batches everywhere."""
-        phase, (rank, replicas) = self._phase, self._engine.replica
-        layout, found = phase.layout, {}
-        unit = layout.micro_batch_size * replicas * layout.pipeline_parallel_size
-        for source in phase.shares:
-            windows = heldout_windows(shards, source, phase.sequence_length, phase.evaluation_sequences)
-            if windows is None:
-                continue
-            missing = -len(windows) % unit
-            weights = np.r_[np.ones(len(windows), np.float32), np.zeros(missing, np.float32)]
-            windows = np.concatenate([windows, np.repeat(windows[:1], missing, axis=0)])
-            mine = share_of(rank, replicas, len(windows))
-            found[source] = list(micro_batches(windows[mine], layout.micro_batch_size, self._eod, weights[mine]))
-        return found
-
-    def _write_records(self, folder: Path, step: int) -> None:
-        assert self._spool is not None
-        self.state(step).write(folder)
-        (folder / "metrics.jsonl").write_bytes(self._spool.history())
+    def _write_records(self, folder: Path, step: int, telemetry: Telemetry) -> None:
+        self._state(step).write(folder)
+        (folder / parts.SPOOL_FILE).write_bytes(telemetry.history())
         (folder / "model.json").write_text(json.dumps(self._job.model.model_dump(mode="json"), indent=1))
-        about = {"phase": self._phase, "optimizer": self._job.optimizer}
-        training = {name: one.model_dump(mode="json") for name, one in about.items()} | {"seed": self._job.seed}
-        (folder / "training.json").write_text(json.dumps(training, indent=1))
+        (folder / "training.json").write_text(json.dumps(self._job.model_dump(mode="json", exclude={"model"}), indent=1))
 
     def _diverge(self, step: int, result: StepResult, rate: float) -> None:
-        incident = Incident.now(
-            f"loss {result.loss:.4g}, gradient norm {result.grad_norm:.4g}", step, "stopped before the next checkpoint", learning_rate=rate
-        )
+        symptom = f"loss {result.loss:.4g}, gradient norm {result.grad_norm:.4g}"
+        incident = Incident.now(symptom, step, "stopped before the next checkpoint", learning_rate=rate)
         self._uploader.wait()
-        if self._main and self._workspace is not None:
+        if self._workspace is not None and dist.get_rank() == 0:
             parts.record_incident(self._workspace, incident, self._attempt.folder)
         dist.barrier()
         raise Diverged(
-            f"training diverged at step {step}: {incident.symptom}. The last checkpoint is from before.\n"
+            f"training diverged at step {step}: {symptom}. The last checkpoint is from before.\n"
             "  What to do: lower learning_rate, lengthen warmup_steps or tighten clip_grad, and look at the data of that step"
         )
+
+
+def _shards(attempt: Attempt) -> Shards:
+    shards, model = Shards.open(attempt.inputs["tokenize"]), attempt.job.model
+    if shards.vocab_size != model.vocab_size:
+        raise InputError(
+            f"the shards were made with a vocabulary of {shards.vocab_size:,}, the model has {model.vocab_size:,}",
+            where=str(shards.folder),
+            do="make model.vocab_size and tokenizer.vocab_size equal",
+        )
+    return shards
+
+
+def _engine(attempt: Attempt) -> Engine:
+    """The engine with what it goes on from: this phase's checkpoint, else the phase before, else initial weights."""
+    job, phase = attempt.job, attempt.job.phase
+    source = attempt.resume or attempt.inputs.get("parent")
+    engine = Engine(
+        job.model, phase.layout, phase.precision, job.optimizer, phase.sequence_length,
+        rope_theta=phase.rope_theta, seed=None if source else job.seed,
+    )  # fmt: skip
+    if source:
+        weights_only = attempt.resume is None and phase.reset_optimizer
+        checkpoint.load(source / "checkpoint", engine.chunks, None if weights_only else engine.optimizer)
+        if weights_only:
+            engine.optimizer.reload_model_params()
+    return engine
 
 
 def _nodes() -> int:
