@@ -9,6 +9,7 @@ from types import TracebackType
 from typing import Any, Protocol, Self
 from uuid import UUID
 
+import httpx
 from prefect import get_client
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import (
@@ -19,8 +20,13 @@ from prefect.client.schemas.filters import (
     FlowRunFilterParentFlowRunId,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
+
+from contracts.errors import ResourceError
 
 POLL_SECONDS = 1.0
+SILENT_SECONDS = 300.0
+"""A server that has not answered for so long is not waited for."""
 
 
 @dataclass
@@ -99,9 +105,13 @@ def follow(run_id: UUID, lines: list[Line]) -> State:
 
     Returns:
         The final state of the run.
+
+    Raises:
+        ResourceError: the Prefect server stays away.
     """
     screen: Screen = LiveScreen() if sys.stdout.isatty() else PlainScreen()
-    with get_client(sync_client=True) as client, screen:
+    # An absent server is told at once and asked again here, not in silence by the client.
+    with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}), get_client(sync_client=True) as client, screen:
         try:
             return _until_final(client, run_id, lines, screen)
         except KeyboardInterrupt:
@@ -112,21 +122,40 @@ def follow(run_id: UUID, lines: list[Line]) -> State:
 
 def _until_final(client: SyncPrefectClient, run_id: UUID, lines: list[Line], screen: Screen) -> State:
     by_name = {line.name: line for line in lines}
-    started = time.monotonic()
+    started, silent_since = time.monotonic(), 0.0
     while True:
-        run = client.read_flow_run(run_id)
-        inside = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
-        for child in [run, *client.read_flow_runs(flow_run_filter=inside)]:
-            line = by_name.get(child.name.rpartition(" · ")[2])
-            if line is not None:
-                _update(client, line, child)
-        screen.draw(lines)
-        if run.state is not None and run.state.is_final():
-            return run.state
-        if run.state is not None and run.state.is_scheduled() and time.monotonic() - started > 60:
-            print("no worker has taken the run for a minute: see `smolflow status`", flush=True)
-            started = float("inf")
+        now = time.monotonic()
+        try:
+            state = _look(client, run_id, by_name)
+        except httpx.HTTPError as error:
+            if isinstance(error, httpx.HTTPStatusError) and error.response.status_code < 500:
+                raise
+            if not silent_since:
+                print("the Prefect server does not answer; the run goes on without it, and is followed again when it is back", flush=True)
+            silent_since = silent_since or now
+            if now - silent_since > SILENT_SECONDS:
+                do = "`smolflow up` starts it again; then the same command finds what is done"
+                raise ResourceError(f"the Prefect server has not answered for {SILENT_SECONDS:.0f} s", do=do) from error
+        else:
+            silent_since = 0.0
+            screen.draw(lines)
+            if state is not None and state.is_final():
+                return state
+            if state is not None and state.is_scheduled() and now - started > 60:
+                print("no worker has taken the run for a minute: see `smolflow status`", flush=True)
+                started = float("inf")
         time.sleep(POLL_SECONDS)
+
+
+def _look(client: SyncPrefectClient, run_id: UUID, by_name: dict[str, Line]) -> State | None:
+    """Bring the lines up to date; returns the run's state."""
+    run = client.read_flow_run(run_id)
+    inside = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id]))
+    for child in [run, *client.read_flow_runs(flow_run_filter=inside)]:
+        line = by_name.get(child.name.rpartition(" · ")[2])
+        if line is not None:
+            _update(client, line, child)
+    return run.state
 
 
 def _update(client: SyncPrefectClient, line: Line, run: FlowRun) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 from contracts.errors import ResourceError, StageError
@@ -48,7 +49,8 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
                 desk.store.require(one.name, one.fingerprint)
         if any(node.kind.craft == "training" and node.name not in done for node in wanted):
             list(before_the_run(desk))  # a plan that cannot work is refused here, not in a run's log; the run itself logs the findings
-        _run(desk, wanted, done, stage, here)
+        with redirect_stdout(sys.stderr) if json else nullcontext():  # a program reads the answer alone
+            _run(desk, wanted, done, stage, here)
     elif not json:
         print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
     _where_to_look(desk, wanted, stage, json)
