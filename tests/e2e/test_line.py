@@ -13,6 +13,7 @@ import httpx
 import pytest
 
 from tests.e2e.driving import Stack, sets, wait_until
+from tests.e2e.mlflow_api import loss_steps, mlflow_run
 
 pytestmark = pytest.mark.timeout(600)
 STAGES = ["source", "curate", "tokenizer", "tokenize", "train-stable", "train-decay", "convert", "evaluate", "report"]
@@ -60,7 +61,7 @@ def test_show_gives_files_gates_and_lineage(smoke: Stack) -> None:
     newest = {row["stage"]: row["fingerprint"] for row in reversed(smoke.json("ls"))}
     found = smoke.json("show", newest["convert"][:16])
     assert found["manifest"]["fingerprint"] == newest["convert"]
-    assert "model/model.safetensors" in {_inside(file["path"]) for file in found["manifest"]["files"]}
+    assert "model/model.safetensors" in {file["path"] for file in found["manifest"]["files"]}
     lineage = [(row["stage"], row["fingerprint"]) for row in found["lineage"]]
     assert lineage[0] == ("convert", newest["convert"])
     assert set(lineage) == {(stage, newest[stage]) for stage in STAGES[:7]}
@@ -165,28 +166,9 @@ def test_a_persons_own_text(smoke: Stack, tmp_path: Path) -> None:
     assert json.loads(smoke.command("explain", "--recipe", str(recipe), "--json").stdout)[0]["verdict"] == "reused"
 
 
-def mlflow_run(stack: Stack, recipe: str, stage: str) -> dict[str, Any]:
-    """The newest MLflow run of a stage."""
-    found = httpx.get(f"{stack.mlflow}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": recipe}).json()
-    body = {"experiment_ids": [found["experiment"]["experiment_id"]], "filter": f"attributes.run_name = '{stage}'"}
-    runs = httpx.post(f"{stack.mlflow}/api/2.0/mlflow/runs/search", json=body).json()["runs"]
-    return dict(runs[0])
-
-
-def loss_steps(stack: Stack, run: dict[str, Any]) -> set[int]:
-    """Steps of which MLflow has the loss."""
-    query = {"run_id": run["info"]["run_id"], "metric_key": "loss", "max_results": 5000}
-    return {point["step"] for point in httpx.get(f"{stack.mlflow}/api/2.0/mlflow/metrics/get-history", params=query).json()["metrics"]}
-
-
 def _defaults(deployment: dict[str, Any]) -> dict[str, Any]:
     properties = deployment["parameter_openapi_schema"]["properties"]
     return {name: field["default"] for name, field in properties.items()} | deployment["parameters"]
-
-
-def _inside(path: str) -> str:
-    """Path of a file inside its part."""
-    return path.partition("/parts/")[2].partition("/")[2] or path
 
 
 def _files(stack: Stack) -> dict[str, int]:

@@ -1,0 +1,23 @@
+"""What the MLflow server knows, asked over its REST API."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+
+from tests.e2e.driving import Stack
+
+
+def mlflow_run(stack: Stack, recipe: str, stage: str) -> dict[str, Any]:
+    """The newest MLflow run of a stage."""
+    found = httpx.get(f"{stack.mlflow}/api/2.0/mlflow/experiments/get-by-name", params={"experiment_name": recipe}).json()
+    body = {"experiment_ids": [found["experiment"]["experiment_id"]], "filter": f"attributes.run_name = '{stage}'"}
+    runs = httpx.post(f"{stack.mlflow}/api/2.0/mlflow/runs/search", json=body).json()["runs"]
+    return dict(runs[0])
+
+
+def loss_steps(stack: Stack, run: dict[str, Any]) -> set[int]:
+    """Steps of which MLflow has the loss."""
+    query = {"run_id": run["info"]["run_id"], "metric_key": "loss", "max_results": 5000}
+    return {point["step"] for point in httpx.get(f"{stack.mlflow}/api/2.0/mlflow/metrics/get-history", params=query).json()["metrics"]}
