@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
+import torch.distributed as dist
 
 from models.config import ModelConfig
 
@@ -59,7 +60,8 @@ class MuonAdamW(torch.optim.Optimizer):
     """Nesterov momentum, then orthogonalised, for parameters that carry `muon_parts`; AdamW for all others. Decoupled weight decay.
 
     The update of an m x n matrix is scaled by 0.2 sqrt(max(m, n)), which gives it the root-mean-square size of AdamW's (Moonlight,
-    2502.16982), so one learning rate and weight decay serve both.
+    2502.16982), so one learning rate and weight decay serve both. Replicas share the work: each orthogonalises some of the matrices, and
+    all receive all of them, so the result is that of one process.
     """
 
     def __init__(
@@ -71,8 +73,11 @@ class MuonAdamW(torch.optim.Optimizer):
         eps: float,
         weight_decay: float,
         momentum: float,
+        replicas: dist.ProcessGroup | None = None,
     ) -> None:
+        """`replicas`: ranks that hold the same parameters and gradients; None: this one alone."""
         super().__init__(groups, {"lr": lr, "betas": betas, "eps": eps, "weight_decay": weight_decay, "momentum": momentum})
+        self._replicas = replicas
 
     def prime(self) -> None:
         """Zero state for every parameter, so that a checkpoint can be read into it."""
@@ -92,21 +97,36 @@ class MuonAdamW(torch.optim.Optimizer):
                 self.state[p]["step"] += 1
             if present and group["weight_decay"]:
                 torch._foreach_mul_(present, 1.0 - group["lr"] * group["weight_decay"])
-            for p in present:
-                if hasattr(p, "muon_parts"):
-                    self._muon(p, group)
+            self._muon([p for p in present if hasattr(p, "muon_parts")], group)
             self._adamw([p for p in present if not hasattr(p, "muon_parts")], group)
 
-    def _muon(self, p: torch.Tensor, group: dict[str, Any]) -> None:
+    def _muon(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
         momentum = group["momentum"]
-        assert p.grad is not None
-        buffer = self.state[p]["momentum_buffer"].lerp_(p.grad, 1.0 - momentum)
-        update = p.grad.lerp(buffer, momentum)
-        split: Split = p.muon_parts  # type: ignore[attr-defined]
-        for weight, part in zip(split(p), split(update), strict=True):
-            matrix = part.reshape(-1, part.size(-1))
-            scale = 0.2 * max(matrix.shape) ** 0.5
-            weight.add_(orthogonalise(matrix).view(part.shape), alpha=-group["lr"] * scale)
+        weights: list[torch.Tensor] = []
+        updates: list[torch.Tensor] = []
+        for p in parameters:
+            assert p.grad is not None
+            buffer = self.state[p]["momentum_buffer"].lerp_(p.grad, 1.0 - momentum)
+            split: Split = p.muon_parts  # type: ignore[attr-defined]
+            weights += split(p)
+            updates += [part.reshape(-1, part.size(-1)) for part in split(p.grad.lerp(buffer, momentum))]
+        for weight, direction in zip(weights, self._orthogonalised(updates), strict=True):
+            scale = 0.2 * max(direction.shape) ** 0.5
+            weight.add_(direction.view(weight.shape), alpha=-group["lr"] * scale)
+
+    def _orthogonalised(self, updates: list[torch.Tensor]) -> list[torch.Tensor]:
+        size = self._replicas.size() if self._replicas is not None else 1
+        if size == 1 or not updates:
+            return [orthogonalise(update) for update in updates]
+        assert self._replicas is not None
+        owners, rank = _owners([tuple(update.shape) for update in updates], size), self._replicas.rank()
+        everything = torch.zeros(sum(update.numel() for update in updates), dtype=updates[0].dtype, device=updates[0].device)
+        places = everything.split([update.numel() for update in updates])
+        for update, place, owner in zip(updates, places, owners, strict=True):
+            if owner == rank:
+                place.copy_(orthogonalise(update).reshape(-1))
+        dist.all_reduce(everything, group=self._replicas)  # each element has one summand that is not 0: the sum is exact
+        return [place.view(update.shape) for update, place in zip(updates, places, strict=True)]
 
     def _adamw(self, parameters: list[torch.Tensor], group: dict[str, Any]) -> None:
         (b1, b2), eps, lr = group["betas"], group["eps"], group["lr"]
@@ -118,6 +138,16 @@ class MuonAdamW(torch.optim.Optimizer):
             t = float(state["step"])
             root = (second / (1.0 - b2**t)).sqrt_().add_(eps)
             p.addcdiv_(first, root, value=-lr / (1.0 - b1**t))
+
+
+def _owners(shapes: list[tuple[int, ...]], size: int) -> list[int]:
+    """Which replica orthogonalises which matrix: the dearest first, each to whoever has least to do."""
+    cost = [min(shape) ** 2 * max(shape) for shape in shapes]
+    load, owners = [0] * size, [0] * len(shapes)
+    for index in sorted(range(len(shapes)), key=lambda i: -cost[i]):
+        owners[index] = load.index(min(load))
+        load[owners[index]] += cost[index]
+    return owners
 
 
 def mark(named: Iterable[tuple[str, torch.nn.Parameter]], model: ModelConfig) -> None:

@@ -15,6 +15,7 @@ from tasks.training import muon
 from tasks.training.config import OptimizerConfig
 
 # isort: split
+from megatron.core import parallel_state
 from megatron.core.distributed import DistributedDataParallel, DistributedDataParallelConfig
 from megatron.core.optimizer import MegatronOptimizer, ParamKey, get_megatron_optimizer, get_standard_config_overrides
 from megatron.core.optimizer import OptimizerConfig as CoreOptimizerConfig
@@ -123,12 +124,19 @@ def separate_steps(optimizer: MegatronOptimizer) -> None:
 
 def _use_muon(optimizer: MegatronOptimizer, chunks: Sequence[DistributedDataParallel], config: OptimizerConfig, model: ModelConfig) -> None:
     """Put Muon in the place of the plain optimizer's AdamW."""
+    replicas = parallel_state.get_data_parallel_group(with_context_parallel=True)
     for chunk in chunks:
         muon.mark(chunk.named_parameters(), model)
     for one in inner_optimizers(optimizer):
         groups = [{k: v for k, v in group.items() if k not in ("betas", "eps")} for group in one.optimizer.param_groups]
         one.optimizer = muon.MuonAdamW(
-            groups, 1.0, betas=(config.beta1, config.beta2), eps=config.eps, weight_decay=config.weight_decay, momentum=config.muon_momentum
+            groups,
+            1.0,
+            betas=(config.beta1, config.beta2),
+            eps=config.eps,
+            weight_decay=config.weight_decay,
+            momentum=config.muon_momentum,
+            replicas=replicas,
         )
         one.init_state_fn = lambda inner, _config=None: inner.prime()
 
