@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -30,12 +31,13 @@ def init(
     source: Annotated[str, Parameter(name="--from", help="Built-in recipe to begin with")] = "tiny",
     text: Annotated[str | None, Parameter(help="Your folder of text (.txt .md .jsonl .parquet), or an fsspec URL")] = None,
     list_: Annotated[bool, Parameter(name="--list", help="List the built-in recipes", negative=())] = False,
+    json: Json = False,
 ) -> None:
     """Write a recipe of your own, from a built-in one, to edit and run."""
     from deployments.recipe_command import init_recipe, list_recipes
 
     if list_ or path is None:
-        list_recipes()
+        list_recipes(json)
     else:
         init_recipe(path, source, text)
 
@@ -110,24 +112,29 @@ def show(fingerprint: Annotated[str, Parameter(help="Beginning of an artifact's 
 @app.command
 def gc(
     *,
-    recipe: Annotated[
-        list[str], Parameter(name=["--keep", "-k"], help="Recipes whose artifacts stay, with all they came from", negative=())
-    ],
+    keep: Annotated[
+        list[str] | None,
+        Parameter(
+            name=["--keep", "-k"],
+            help="Recipe whose artifacts stay, with all they came from; may be repeated. Default with --dry-run: every built-in recipe",
+            negative=(),
+        ),
+    ] = None,
     dry_run: Annotated[bool, Parameter(help="Only list what would go", negative=())] = False,
     json: Json = False,
 ) -> None:
     """Remove artifacts that the recipes given with --keep do not need, and uncommitted parts."""
     from deployments.store_command import collect_garbage
 
-    collect_garbage(recipe, dry_run, json)
+    collect_garbage(keep or [], dry_run, json)
 
 
 @app.command
-def report(*, recipe: Recipe = "smoke", set_: Set = None) -> None:
+def report(*, recipe: Recipe = "smoke", set_: Set = None, json: Json = False) -> None:
     """Print where the report page of a finished run lies."""
     from deployments.store_command import locate_report
 
-    locate_report(recipe, set_ or [])
+    locate_report(recipe, set_ or [], json)
 
 
 @app.command
@@ -165,6 +172,8 @@ def main() -> None:
         app()
     except SmolflowError as error:
         print(f"smolflow: {error}", file=sys.stderr)
+        if shutil.which("smolflow") is None:
+            print(f"  (smolflow is {sys.argv[0]} here)", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         print("smolflow: interrupted", file=sys.stderr)

@@ -7,22 +7,25 @@ from pathlib import Path
 import yaml
 
 from contracts.errors import ConfigError
-from deployments.output import table
+from deployments.output import as_json, table
 from flows.recipe import Recipe, load, names, read
 
 
-def list_recipes() -> None:
+def list_recipes(json: bool) -> None:
     """Print every built-in recipe with what it is for."""
     rows = []
     for name in names():
         recipe = load(name)
         tokens = sum(phase.tokens for phase in recipe.training.phases)
-        rows.append((name, f"{tokens:,}", recipe.purpose.question))
-    table(rows, ("recipe", "tokens", "what for"))
+        rows.append((name, tokens, recipe.purpose.question))
+    if json:
+        as_json([{"recipe": name, "tokens": tokens, "question": question} for name, tokens, question in rows])
+    else:
+        table(rows, ("recipe", "tokens", "what for"))
 
 
 def init_recipe(path: Path, source: str, text: str | None) -> None:
-    """Write `path` as a copy of a built-in recipe, comments and all; with `text`, over a person's own folder of text.
+    """Write `path` as a copy of a built-in recipe, comments and all; with `text`, over one's own text (without comments).
 
     Raises:
         ConfigError: the file exists already, or is not called .yaml.

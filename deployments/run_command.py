@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shlex
+import shutil
 import sys
 from collections.abc import Sequence
 from contextlib import nullcontext, redirect_stdout
@@ -16,6 +18,7 @@ from flows.plan import Node
 from flows.recipe import BUILT_IN, read
 from flows.results import MODEL, REPORT, result
 from flows.stage import already_there
+from infra.store import ArtifactMissing
 
 
 def dry(recipe: str, overrides: Sequence[str], json: bool) -> None:
@@ -45,15 +48,24 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
     done = {node.name for node in wanted if already_there(node, desk)}
     if len(done) < len(wanted):
         if stage:
-            for one in wanted[0].inputs.values():
-                desk.store.require(one.name, one.fingerprint)
+            _inputs_there(wanted[0], desk, recipe)
         if any(node.kind.craft == "training" and node.name not in done for node in wanted):
-            list(before_the_run(desk))  # a plan that cannot work is refused here, not in a run's log; the run itself logs the findings
+            list(
+                before_the_run(desk, desk.site.pool_of("playbook"))
+            )  # a plan that cannot work is refused here, not in a run's log; the run itself logs the findings
         with redirect_stdout(sys.stderr) if json else nullcontext():  # a program reads the answer alone
             _run(desk, wanted, done, stage, here)
     elif not json:
         print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
     _where_to_look(desk, wanted, stage, json)
+
+
+def _inputs_there(node: Node, desk: Desk, recipe: str) -> None:
+    for one in node.inputs.values():
+        if desk.store.find(one.fingerprint, one.name) is None:
+            changes = "".join(f" --set {shlex.quote(change)}" for change in desk.overrides)
+            do = f"smolflow run {one.name} --recipe {recipe}{changes} (or `smolflow run --recipe {recipe}{changes}` for the whole line)"
+            raise ArtifactMissing(f"'{node.name}' reads '{one.name}', which is not in {desk.store.url}", do=do)
 
 
 def _published(recipe: str, overrides: Sequence[str]) -> str:
@@ -134,4 +146,4 @@ def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool
 load it and generate:
   {sys.executable} -c "from transformers import pipeline; \
     print(pipeline('text-generation', '{places["model"]}')('The function returns', max_new_tokens=40)[0]['generated_text'])"
-stop the local stack: smolflow down""")
+stop the local stack: {(shutil.which("smolflow") and "smolflow") or sys.argv[0]} down""")

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
-from contracts.errors import ConfigError
+from contracts.errors import ConfigError, SmolflowError
 from deployments.output import as_json, size, table
 from flows.desk import Desk
 from flows.explain import explain
+from flows.recipe import names
 from flows.results import REPORT, result
 from infra.site import load as load_site
 from infra.store import Artifact, Store
@@ -65,24 +66,43 @@ def show_artifact(beginning: str, json: bool) -> None:
 
 
 def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
-    """Remove (or only list) what none of `recipes` needs. Lineage and checkpoints of interrupted runs are kept."""
-    desks = [Desk.of(recipe) for recipe in recipes]
+    """Remove (or only list) what none of `recipes` needs. Lineage and checkpoints of interrupted runs are kept.
+
+    Raises:
+        ConfigError: something would be removed, but nothing is named that stays.
+    """
+    if not recipes and not dry_run:
+        raise ConfigError("gc without --keep would take every artifact", do="name what stays: smolflow gc --keep tiny --keep my.yaml")
+    store = Store.open(load_site().store)
+    desks = [Desk.of(recipe) for recipe in recipes or names() if recipes or _reachable(recipe)]
     keep = {identity for desk in desks for node in desk.plan for identity in (node.fingerprint, node.workspace_key)}
-    gone = desks[0].store.gc(keep, dry_run=dry_run)
+    gone = store.gc(keep, dry_run=dry_run)
     if json:
         as_json([asdict(one) for one in gone])
         return
     table([(one.kind, one.path, size(one.bytes)) for one in gone], ("what", "where", "size"), title="would go" if dry_run else "removed")
 
 
-def locate_report(recipe: str, overrides: Sequence[str]) -> None:
+def _reachable(recipe: str) -> bool:
+    """Whether a recipe's fingerprints can be told here: its sources may lie on a hub or in a bucket that is out of reach."""
+    try:
+        return bool([node.fingerprint for node in Desk.of(recipe).plan])
+    except SmolflowError:
+        return False
+
+
+def locate_report(recipe: str, overrides: Sequence[str], json: bool) -> None:
     """Print the path of the report page, materialised beside the other results.
 
     Raises:
         ArtifactMissing: the recipe has not been run to its end.
     """
     desk = Desk.of(recipe, overrides)
-    print(result(desk, *REPORT))
+    page = str(result(desk, *REPORT))
+    if json:
+        as_json({"report": page})
+    else:
+        print(page)
 
 
 def _summary(artifact: Artifact) -> dict[str, Any]:

@@ -27,4 +27,6 @@ def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None) -> Plan:
     model = convert.add(plan, checkpoint, tokens, documents)
     evaluate.add(plan, model, shards, documents)
     report.add(plan)
+    for name in pinned or {}:
+        plan.node(name)  # an unknown name is refused, with the known ones
     return plan

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from typing import cast
+from typing import Any, cast
 
+import httpx
 from prefect import get_client, get_run_logger, runtime
 from prefect.client.orchestration import SyncPrefectClient
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags
@@ -16,7 +17,7 @@ from contracts.errors import StageError
 from flows.desk import Desk
 from flows.plan import Node
 
-POLL_SECONDS = 2.0
+POLL_SECONDS, UNTAKEN_SECONDS = 2.0, 60.0
 UNFINISHED = (StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 
 
@@ -46,15 +47,29 @@ def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
             )
             run = client.read_flow_run(cast(FlowRun, started).id)  # a coroutine only where an event loop calls it
         log.info("%s runs on pool %s as '%s'", node.name, pool, run.name)
-        while run.state is None or not run.state.is_final():
-            time.sleep(POLL_SECONDS)
-            run = client.read_flow_run(run.id)
-    if not run.state.is_completed():
+        state = _final_state(client, run, pool)
+    if not state.is_completed():
         raise StageError(
-            f"'{run.name}' on pool {pool} ended {run.state.name}: {(run.state.message or '')[:800]}",
+            f"'{run.name}' on pool {pool} ended {state.name}: {(state.message or '')[:800]}",
             where=node.name,
             do="open that run in the Prefect UI; Retry of this playbook puts it back in the queue",
         )
+
+
+def _final_state(client: SyncPrefectClient, run: FlowRun, pool: str) -> State[Any]:
+    """Wait until `run` has ended. A server that does not answer for a while is no reason to give up; a pool without a worker is said."""
+    log, began, said = get_run_logger(), time.monotonic(), False
+    while run.state is None or not run.state.is_final():
+        time.sleep(POLL_SECONDS)
+        try:
+            run = client.read_flow_run(run.id)
+        except httpx.TransportError as error:
+            log.warning("the Prefect server does not answer (%s); waiting", error)
+            continue
+        if not said and run.state is not None and run.state.is_scheduled() and time.monotonic() - began > UNTAKEN_SECONDS:
+            log.warning("no worker of pool %s has taken '%s' for a minute: is one running?", pool, run.name)
+            said = True
+    return run.state
 
 
 def _found_again(client: SyncPrefectClient, tag: str) -> FlowRun | None:

@@ -6,8 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from contracts.config import leaves
+from contracts.errors import GateError
 from flows.desk import Desk
 from flows.plan import Node
+from flows.stage import already_there, find
 from infra.store import Artifact
 
 SHOWN = 4
@@ -20,7 +22,7 @@ class Reason:
     stage: str
     fingerprint: str
     verdict: str
-    """'reused', 'runs' (nothing like it in the store) or 're-runs'."""
+    """'reused', 'refused' (there, but a gate stops it), 'runs' (nothing like it in the store) or 're-runs'."""
     because: list[str] = field(default_factory=list)
     seconds: float | None = None
     """What the nearest artifact of this stage cost; None where none is there."""
@@ -31,13 +33,17 @@ def explain(desk: Desk) -> list[Reason]:
     known: dict[str, list[Artifact]] = {}
     for artifact in desk.store.artifacts():
         known.setdefault(artifact.stage, []).append(artifact)
-    by_fingerprint = {artifact.fingerprint: artifact for group in known.values() for artifact in group}
-    return [_outlook(node, known.get(node.name, []), by_fingerprint) for node in desk.plan]
+    return [_outlook(node, known.get(node.name, []), desk) for node in desk.plan]
 
 
-def _outlook(node: Node, earlier: list[Artifact], done: dict[str, Artifact]) -> Reason:
-    if node.fingerprint in done:
-        return Reason(node.name, node.fingerprint, "reused", seconds=_cost(done[node.fingerprint]))
+def _outlook(node: Node, earlier: list[Artifact], desk: Desk) -> Reason:
+    found = find(node, desk)
+    if found is not None:
+        try:
+            already_there(node, desk)
+        except GateError as error:
+            return Reason(node.name, node.fingerprint, "refused", [error.what], _cost(found))
+        return Reason(node.name, node.fingerprint, "reused", seconds=_cost(found))
     if not earlier:
         return Reason(node.name, node.fingerprint, "runs", ["no artifact of this stage in the store"])
     now = node.recorded()

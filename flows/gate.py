@@ -8,11 +8,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-import psutil
-
 from contracts.errors import GateError, ResourceError
 from flows.desk import Desk
 from flows.plan import Node
+from infra.doctor.machine import available_memory
 from infra.store import Artifact
 
 
@@ -23,6 +22,7 @@ class Finding:
     gate: str
     problems: list[str]
     do: str
+    waivable: bool = True
 
 
 def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
@@ -33,20 +33,23 @@ def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
     """
     for check in CHECKS.get(node.kind.name, ()):
         finding = check(node, artifact, desk)
-        waiver = desk.plan.recipe.waiver(finding.gate)
+        waiver = desk.plan.recipe.waiver(finding.gate) if finding.waivable else None
         verdict = "passed" if not finding.problems else "waived" if waiver else "refused"
         record = {"gate": finding.gate, "verdict": verdict, "problems": finding.problems, "waiver": waiver}
         name = f"gate-{finding.gate}"
         if desk.store.records(artifact).get(name) != record:
             desk.store.put_record(artifact, name, record)
         if verdict == "refused":
-            do = f"{finding.do}; or waive '{finding.gate}' with a reason"
+            do = f"{finding.do}; or waive '{finding.gate}' with a reason" if finding.waivable else finding.do
             raise GateError(f"{finding.gate}: {'; '.join(finding.problems)}", where=node.name, do=do)
         yield f"gate {node.name}/{finding.gate}: {verdict}" + (f" ({waiver})" if waiver else "")
 
 
-def before_the_run(desk: Desk) -> Iterator[str]:
+def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
     """The compass gate and the machine, asked before any compute is spent; yields one line a finding.
+
+    Args:
+        pool: the pool this process belongs to; the memory of this machine counts where training runs on it too.
 
     Raises:
         GateError: training is not justified, not affordable, or a layout cannot work.
@@ -56,15 +59,18 @@ def before_the_run(desk: Desk) -> Iterator[str]:
 
     recipe = desk.plan.recipe
     plan = plan_training(recipe)
-    if recipe.waiver("compass") is None:
+    reason = recipe.waiver("compass")
+    if reason is None:
         require(plan)
-    pool = desk.site.pool_of("train")
+    elif plan.blocked:
+        yield f"gate compass: waived ({reason})"
+    trains_on = desk.site.pool_of("train")
     if recipe.purpose.budget.gpu == "cpu":
-        if pool == desk.site.pool_of("playbook"):
-            fits_memory(plan, psutil.virtual_memory().available)
-    elif desk.site.pools[pool].kind != "gpu":
+        if trains_on == pool:
+            fits_memory(plan, available_memory())
+    elif desk.site.pools[trains_on].kind != "gpu":
         raise ResourceError(
-            f"recipe '{recipe.name}' is laid out for {recipe.purpose.budget.gpu} devices, but stage 'train' goes to pool '{pool}' of CPUs",
+            f"'{recipe.name}' is laid out for {recipe.purpose.budget.gpu} devices, but stage 'train' goes to pool '{trains_on}' of CPUs",
             do="send train to a GPU pool in the site's stage_pools, or plan it with --dry-run",
         )
     for finding in plan.findings:
@@ -102,7 +108,7 @@ def parity(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     from tasks.conversion import parity_problems
 
     problems = parity_problems(artifact.manifest.evidence, desk.plan.recipe.conversion)
-    return Finding("parity", problems, "raise the bound only if you know why the models differ; the report shows every difference")
+    return Finding("parity", problems, "raise the bound only if you know why the models differ", waivable=False)
 
 
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {

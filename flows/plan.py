@@ -120,14 +120,15 @@ class Plan:
         return iter(self.nodes)
 
     def upstream(self, node: Node) -> list[Node]:
-        """Every node that `node` needs, in running order."""
+        """Every node that `node` rests on, in running order; what lies behind a given (pinned) one is not asked for."""
         needed: set[int] = set()
 
         def visit(one: Node) -> None:
             for parent in one.inputs.values():
                 if id(parent) not in needed:
                     needed.add(id(parent))
-                    visit(parent)
+                    if not parent.pinned:
+                        visit(parent)
 
         visit(node)
         return [one for one in self.nodes if id(one) in needed]

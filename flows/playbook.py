@@ -36,22 +36,26 @@ def playbook(recipe: RecipeReference = "smoke", overrides: Overrides = [], pool:
     """
     log = get_run_logger()
     desk = Desk.of(recipe, overrides, inputs)
-    for line in before_the_run(desk):
+    for line in before_the_run(desk, pool):
         log.info("%s", line)
     states: dict[str, str] = {}
     with playbook_in_mlflow(desk):
         for node in desk.plan:
             show_plan(desk, states | {node.name: "running"})
             pool_of_stage = desk.site.pool_of(node.kind.name)
-            if already_there(node, desk):
-                log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
-                states[node.name] = "reused"
-                continue
-            if pool_of_stage == pool:
-                STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
-            else:
-                run_elsewhere(node, desk, pool_of_stage)
-            states[node.name] = "ran"
+            try:
+                if already_there(node, desk):
+                    log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
+                    states[node.name] = "reused"
+                    continue
+                if pool_of_stage == pool:
+                    STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
+                else:
+                    run_elsewhere(node, desk, pool_of_stage)
+                states[node.name] = "ran"
+            except Exception:
+                show_plan(desk, states | {node.name: "failed"})
+                raise
     show_plan(desk, states)
     page = show_report(desk)
     return Completed(message=f"{desk.plan.recipe.name}: {len(states)} stages, report {page}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -39,7 +40,7 @@ def preview(desk: Desk) -> Preview:
         try:
             require(plan)
         except SmolflowError:
-            print("\n".join(lines))
+            print("\n".join(lines), file=sys.stderr)
             raise
     return Preview(data, "\n".join(lines))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,6 +22,7 @@ from tasks.merging.config import MergingConfig
 from tasks.posttraining.config import PostTrainingConfig
 from tasks.training.config import TrainingConfig
 
+WAIVABLE = ["compass", "documents", "tokenizer-fertility", "epochs"]
 BUILT_IN = Path(__file__).resolve().parent.parent / "deployments" / "recipes"
 
 
@@ -28,9 +30,16 @@ class Waiver(Config):
     """A gate that a person lets pass, and why."""
 
     gate: str
-    """Name of the gate as the failure message gives it, for example `epochs` or `tokenizer-fertility`."""
+    """Name of the gate: `compass` (motive, budget, layout... as a whole), `documents`, `tokenizer-fertility` or `epochs`."""
     reason: str
     """Why it may pass; stands in the gate's record and in every report."""
+
+    @field_validator("gate")
+    @classmethod
+    def _known(cls, gate: str) -> str:
+        if gate not in WAIVABLE:
+            raise ValueError(f"no gate '{gate}' can be waived{nearest(gate, WAIVABLE)}")
+        return gate
 
 
 class Recipe(Config):
@@ -121,8 +130,10 @@ def load(reference: str, overrides: Sequence[str] = (), store: Store | None = No
 
 def _anchored(recipe: Recipe, folder: Path) -> list[str]:
     """Overrides that make relative source paths absolute."""
-    return [
-        f"data.sources.{index}.path={folder / source.path}"
+    mine = recipe.tokenizer.path
+    tokenizer = [f"tokenizer.path={json.dumps(str(folder / mine))}"] if mine and (folder / mine).is_dir() else []
+    return tokenizer + [
+        f"data.sources.{index}.path={json.dumps(str(folder / source.path))}"
         for index, source in enumerate(recipe.data.sources)
         if source.kind == "files" and source.path and "://" not in source.path and not Path(source.path).is_absolute()
     ]

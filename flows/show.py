@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import shutil
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
@@ -26,9 +26,10 @@ from flows.desk import Desk
 from flows.plan import Node
 from flows.results import REPORT, result
 from flows.stage import Outcome
+from infra.store import Artifact
 from infra.tracking import Tracker
 
-MARKS = {"running": "▸ running", "ran": "✓ done", "reused": "↺ reused"}
+MARKS = {"running": "▸ running", "ran": "✓ done", "reused": "↺ reused", "failed": "✗ failed"}
 UPDATE_SECONDS = 1.0
 LOG_SECONDS = 10.0
 
@@ -49,13 +50,27 @@ class StageDisplay:
     def __enter__(self) -> Self:
         bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
         self._bar = cast(UUID, bar)  # a coroutine only where an event loop calls it
-        self._tracker.start()
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
-        shipped = self._tracker.stop("FINISHED" if kind is None else "FAILED")
-        if shipped and kind is None:  # else the folder holds what MLflow has not seen, or what a resume needs
+        self._bar = None
+
+    @contextmanager
+    def during(self) -> Iterator[Callable[[Artifact], None]]:
+        """Ship the stage's curves to MLflow while it works, and its figures when it is told the artifact."""
+        self._tracker.start()
+        try:
+            yield self._record
+        except BaseException:
+            self._tracker.stop("FAILED")
+            raise
+        if self._tracker.stop("FINISHED"):  # else the folder holds what MLflow has not seen yet
             shutil.rmtree(self._desk.job_dir(self._node), ignore_errors=True)
+
+    def _record(self, artifact: Artifact) -> None:
+        link = self._tracker.record(artifact.manifest.metrics, {"fingerprint": artifact.fingerprint, "uri": artifact.uri})
+        if link:
+            create_link_artifact(link, link_text=f"{self._node.name} in MLflow", key=_key(f"mlflow-{self._node.name}"))
 
     def progress(self, done: float, total: float, note: str) -> None:
         """Show that `done` of `total` is behind; at most once a second in the UI, every ten in the log."""
@@ -76,9 +91,6 @@ class StageDisplay:
         rows += [{"figure": name, "value": f"{value:.6g}"} for name, value in manifest.metrics.items()]
         rows = rows or [{"figure": "files", "value": f"{len(manifest.files)}"}]
         create_table_artifact(rows, key=_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
-        link = self._tracker.record(manifest.metrics, {"fingerprint": outcome.artifact.fingerprint, "uri": outcome.artifact.uri})
-        if link:
-            create_link_artifact(link, link_text=f"{self._node.name} in MLflow", key=_key(f"mlflow-{self._node.name}"))
         if self._node.kind.craft == "training":
             self._show_loss(outcome)
 

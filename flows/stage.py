@@ -8,7 +8,8 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,17 @@ from contracts.errors import StageError
 from flows.desk import Desk
 from flows.gate import judge
 from flows.plan import Node
-from infra.job import InputRef, JobSpec, Progress, Summary, code_version, machine, result_part, versions
+from infra.job import Exit, InputRef, JobSpec, Progress, Summary, code_version, machine, result_part, versions
 from infra.launchers.torchrun import Result, launch
-from infra.store import Artifact, Part, Workspace
+from infra.store import Artifact, Part, StoreError, Workspace
+
+RETRIES, RETRY_SECONDS = 2, 5.0
+"""A worker that was stopped from outside, or lost its store, is started again; any other failure would only repeat itself."""
+
+
+@contextmanager
+def _unshown() -> Iterator[Callable[[Artifact], None]]:
+    yield lambda artifact: None
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,8 @@ class Watch:
     progress: Progress
     check: Callable[[], None] | None = None
     """Called now and then while a worker runs; raises when this attempt must end (the server has given it up)."""
+    during: Callable[[], AbstractContextManager[Callable[[Artifact], None]]] = _unshown
+    """Entered while the lease is held, so that no other run of the stage shares the job's folder; what it gives is told the artifact."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +59,38 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
     Raises:
         ArtifactMissing: an input is not in the store; names the stage to run first.
         LeaseHeld: another run works on the same stage.
-        GateError: the result is there, but a gate does not let it pass.
+        GateError: the result or something it rests on is there, but a gate does not let it pass.
         StageError: the work failed.
     """
     began = time.monotonic()
-    artifact = desk.store.find(node.fingerprint)
+    artifact = find(node, desk)
     state = "reused"
     if artifact is None:
         state = "ran"
-        relies_on = [line for one in node.inputs.values() for line in judge(one, desk.store.require(one.name, one.fingerprint), desk)]
-        with desk.store.begin(node.name, node.workspace_key) as workspace:
+        for one in node.inputs.values():
+            desk.store.require(one.name, one.fingerprint)
+        rests_on = [(one, find(one, desk)) for one in desk.plan.upstream(node)]
+        relies_on = [line for one, there in rests_on if there is not None for line in judge(one, there, desk)]
+        with desk.store.begin(node.name, node.workspace_key) as workspace, watch.during() as tell:
             part, summary = _work(node, desk, watch, workspace)
             artifact = _commit(node, desk, workspace, part, summary, relies_on, time.monotonic() - began)
+            tell(artifact)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
     seconds = time.monotonic() - began
     watch.log.info("%s %s in %.1f s: %s", node.name, state, seconds, artifact.uri)
     return Outcome(artifact, state, seconds)
+
+
+def find(node: Node, desk: Desk) -> Artifact | None:
+    """The artifact of `node`, where the store holds it. One that a person named by fingerprint must be there: it is never made.
+
+    Raises:
+        ArtifactMissing: a given (pinned) artifact is not in the store.
+    """
+    if node.pinned:
+        return desk.store.require(node.name, node.pinned)
+    return desk.store.find(node.fingerprint, node.name)
 
 
 def already_there(node: Node, desk: Desk) -> bool:
@@ -73,7 +99,7 @@ def already_there(node: Node, desk: Desk) -> bool:
     Raises:
         GateError: it is there, but a gate refuses it.
     """
-    artifact = desk.store.find(node.fingerprint)
+    artifact = find(node, desk)
     if artifact is None:
         return False
     for _ in judge(node, artifact, desk):
@@ -101,15 +127,24 @@ def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[P
 
 def _in_worker(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: Path) -> tuple[Part, Summary]:
     spec = job_spec(node, desk, workspace.lease)
-    result = launch(
-        spec, job, desk.site, on_line=lambda line: watch.log.info("%s", line), on_progress=watch.progress, check=watch.check
-    )  # fmt: skip
+    result = _launched(spec, desk, watch, job)
+    for again in range(1, RETRIES + 1):
+        if result.code != Exit.RESUME and result.error != StoreError.code:
+            break
+        watch.log.warning("%s; started again (%d of %d)", result.reason.partition("\n")[0], again, RETRIES)
+        time.sleep(RETRY_SECONDS)
+        result = _launched(spec, desk, watch, job)
     if result.code != 0:
         raise _failure(node, result)
     done = next((part for part in workspace.parts() if part.name == result.part), None)
     if done is None:
         raise StageError(f"the worker of {node.name} ended well but left no part '{result.part}'", do="read its log", where=str(job))
     return done, Summary.parse(result.summary)
+
+
+def _launched(spec: JobSpec, desk: Desk, watch: Watch, job: Path) -> Result:
+    say = watch.log.info
+    return launch(spec, job, desk.site, on_line=lambda line: say("%s", line), on_progress=watch.progress, check=watch.check)
 
 
 def _failure(node: Node, result: Result) -> StageError:
@@ -145,6 +180,8 @@ def materialised(references: Mapping[str, InputRef], desk: Desk) -> dict[str, Pa
 
 
 def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: Summary, relies_on: list[str], seconds: float) -> Artifact:
+    ledger = summary.evidence.get("ledger", {}).get("seconds", {})
+    cost = max(seconds, sum(ledger.values()))  # the ledger of a resumed job counts its earlier attempts too
     return workspace.commit(
         node.fingerprint,
         [part],
@@ -156,7 +193,7 @@ def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: S
         evidence=summary.evidence | ({"gates_relied_on": relies_on} if relies_on else {}),
         layouts=summary.layouts,
         interventions=summary.interventions,
-        cost={"seconds": round(seconds, 3), "processes": node.processes},
+        cost={"seconds": round(cost, 3), "processes": node.processes},
         versions=versions(),
         machine=machine(),
     )

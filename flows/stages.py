@@ -9,6 +9,7 @@ from contracts.errors import ConfigError
 from flows import dag
 from flows.desk import Desk
 from flows.fence import Fence
+from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference, StageName
 from flows.plan import Node, StageKind
 from flows.show import StageDisplay
@@ -24,7 +25,7 @@ def run_here(node: Node, desk: Desk) -> str:
     """Bring one stage into being inside the current flow run, with its progress and result in the UI; returns its fingerprint."""
     log = get_run_logger()
     with StageDisplay(node, desk, log) as display:
-        outcome = perform(node, desk, Watch(log, display.progress, Fence().check))
+        outcome = perform(node, desk, Watch(log, display.progress, Fence().check, display.during))
         display.done(outcome)
     return node.fingerprint
 
@@ -49,6 +50,9 @@ def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
         if not wanted:
             names = ", ".join(node.name for node in of_this_kind)
             raise ConfigError(f"'{stage}' is no stage of kind {kind.name}", do=f"choose one of: {names}, or leave it empty for all")
+        if kind.craft == "training":
+            for line in before_the_run(desk, pool):
+                get_run_logger().info("%s", line)
         return {node.name: run_here(node, desk) for node in wanted}
 
     return stage

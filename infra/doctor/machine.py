@@ -49,14 +49,20 @@ def _memory() -> Finding:
         return Finding("memory", "error", "unknown: psutil is missing", "pip install psutil; the local stack and Prefect's worker need it")
     import psutil
 
-    whole, free = psutil.virtual_memory().total, psutil.virtual_memory().available
-    limit = _memory_limit()
-    if limit is not None and limit < whole:
-        whole, free = limit, min(free, limit)
+    whole, free = min(psutil.virtual_memory().total, _memory_limit() or psutil.virtual_memory().total), available_memory()
     found = f"{free / GIB:.1f} GiB available of {whole / GIB:.1f}"
     if free < TINY_MEMORY_GIB * GIB:
         return Finding("memory", "warn", found, f"servers and recipe tiny together take up to {TINY_MEMORY_GIB:.0f} GiB")
     return Finding("memory", "ok", found, "enough for the local stack and recipe tiny")
+
+
+def available_memory() -> int:
+    """Bytes that processes may still take here; a container's limit counts."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit = _memory_limit()
+    return free if limit is None else min(free, limit)
 
 
 def _memory_limit() -> int | None:

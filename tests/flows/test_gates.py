@@ -9,13 +9,16 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import GateError, ResourceError
+from contracts.errors import ConfigError, GateError, ResourceError
 from flows.desk import Desk
+from flows.explain import explain
 from flows.gate import before_the_run
-from flows.recipe import load
+from flows.recipe import WAIVABLE, load
 from flows.stage import Watch, already_there, perform
+from infra.store import ArtifactMissing
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
+GATES_OF_STAGES = {"documents", "tokenizer-fertility", "epochs"}
 ONE_SOURCE = """
 - {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
 """
@@ -103,17 +106,54 @@ def test_a_manifest_names_the_gates_it_relies_on(recipe: Path) -> None:
 @pytest.mark.usefixtures("site")
 def test_compass_refuses_before_anything_runs() -> None:
     with pytest.raises(GateError, match="motive"):
-        list(before_the_run(Desk.of("smoke", ["purpose.motive=we_have_compute"])))
+        list(before_the_run(Desk.of("smoke", ["purpose.motive=we_have_compute"]), "cpu"))
 
 
 @pytest.mark.usefixtures("site")
 def test_a_machine_too_small_is_said_before_the_run() -> None:
     huge = ["model.hidden_size=16384", "model.ffn_hidden_size=65536", "model.num_layers=80"]
     with pytest.raises(ResourceError, match="GiB"):
-        list(before_the_run(Desk.of("smoke", huge)))
+        list(before_the_run(Desk.of("smoke", huge), "cpu"))
 
 
 @pytest.mark.usefixtures("site")
 def test_a_recipe_for_gpus_is_not_sent_to_cpus() -> None:
     with pytest.raises(ResourceError, match="h100"):
-        list(before_the_run(Desk.of("smollm3-3b")))
+        list(before_the_run(Desk.of("smollm3-3b"), "cpu"))
+
+
+@pytest.mark.usefixtures("site")
+def test_a_given_input_that_is_not_there_is_never_made(recipe: Path) -> None:
+    desk = Desk.of(str(recipe), pinned={"source": "0" * 32})
+    with pytest.raises(ArtifactMissing, match="source"):
+        perform(desk.plan.node("source"), desk, WATCH)
+    assert desk.store.artifacts() == []
+
+
+@pytest.mark.usefixtures("site")
+def test_an_input_of_an_unknown_stage_is_refused(recipe: Path) -> None:
+    with pytest.raises(ConfigError, match="tokeniser"):
+        _ = Desk.of(str(recipe), pinned={"tokeniser": "0" * 32}).plan
+
+
+def test_only_known_gates_can_be_waived() -> None:
+    with pytest.raises(ConfigError, match="did you mean 'epochs'"):
+        load("smoke", ["waivers=[{gate: epoch, reason: none}]"])
+    with pytest.raises(ConfigError, match="parity"):
+        load("smoke", ["waivers=[{gate: parity, reason: none}]"])
+    assert {"compass", *(GATES_OF_STAGES)} == set(WAIVABLE)
+
+
+@pytest.mark.usefixtures("site")
+def test_a_waived_compass_is_said() -> None:
+    waived = ["purpose.motive=we_have_compute", "waivers=[{gate: compass, reason: a test}]"]
+    assert "gate compass: waived (a test)" in list(before_the_run(Desk.of("smoke", waived), "cpu"))
+
+
+@pytest.mark.usefixtures("site")
+def test_explain_tells_a_refusal(recipe: Path) -> None:
+    run_until(Desk.of(str(recipe)), "tokenizer")
+    rows = {row.stage: row for row in explain(Desk.of(str(recipe), ["tokenizer.min_bytes_per_token=50"]))}
+    assert rows["curate"].verdict == "reused"
+    assert rows["tokenizer"].verdict == "refused"
+    assert "bytes a token" in rows["tokenizer"].because[0]
