@@ -6,6 +6,7 @@ A folder is complete when its metadata.json exists, which is written last.
 from __future__ import annotations
 
 import errno
+import os
 import queue
 import random
 from collections.abc import Sequence
@@ -59,7 +60,8 @@ def _save(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer) -> None:
     if data_parallel.size() > 1:
         strategy = FullyParallelSaveStrategyWrapper(strategy, data_parallel)
     metadata = {key: value for key, value in _metadata().items() if key != "dp_cp_group"}
-    dist_checkpointing.save(content, str(folder), strategy, content_metadata=metadata)
+    # torch keeps the path it is given in the checkpoint: relative, or a path of this machine goes into the store.
+    dist_checkpointing.save(content, os.path.relpath(folder), strategy, content_metadata=metadata)
 
 
 def load(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer | None) -> None:
