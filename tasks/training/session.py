@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -9,11 +10,11 @@ import sys
 import time
 import traceback
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
+import psutil
 import torch
 import torch.distributed as dist
 
@@ -29,6 +30,7 @@ from tasks.training.config import Job
 from tasks.training.ledger import Incident
 from tasks.training.trainer import Attempt, Diverged, train
 
+_T = TypeVar("_T")
 TIMEOUT_SECONDS = 1800.0
 """A collective may wait this long: ranks wait while the first one of their node brings inputs and checkpoint."""
 
@@ -43,7 +45,7 @@ class StopFlag:
         """The signal handler."""
         self.raised = signal.Signals(number).name
 
-    @contextmanager
+    @contextlib.contextmanager
     def listening(self) -> Iterator[StopFlag]:
         """Handle the signals within."""
         before = {number: signal.signal(number, self) for number in (signal.SIGTERM, signal.SIGINT)}
@@ -70,7 +72,7 @@ class Choice:
 
 def run(spec: JobSpec) -> int:
     """Train a phase as one rank of its job and return the exit code: 0 done, 75 resume me, 76 a person must decide, 1 failed."""
-    began = time.perf_counter()
+    began = time.perf_counter() - (time.time() - psutil.Process().create_time())
     place, rank = jobs.Job.from_environment(), int(os.environ.get("RANK", "0"))
     first_here = int(os.environ.get("LOCAL_RANK", "0")) == 0
     if first_here:
@@ -101,30 +103,35 @@ def _attempt(spec: JobSpec, place: jobs.Job, first_here: bool, stop: StopFlag, b
     job = Job.parse(spec.config, "job")
     _check(job)
     parallel.initialise(job.phase.layout, job.seed, TIMEOUT_SECONDS)
-    if not first_here:
-        return _begin(spec, job, place, None, None, stop, began)
-    store = Store.open(spec.store)
-    with store.attach(spec.stage, spec.workspace_key, spec.lease) as workspace:
-        return _begin(spec, job, place, store, workspace, stop, began)
+    with contextlib.ExitStack() as held:
+        store, workspace = _joined(spec, first_here, held)
+        choice = _agreed(_choose(workspace, job.phase.steps) if workspace is not None and dist.get_rank() == 0 else None)
+        if choice.summary is not None:
+            return JobResult(exit=Exit.DONE, part=choice.part, summary=choice.summary)
+        resume = place.folder / "resume" / choice.part if choice.part else None
+        if store is not None and workspace is not None:
+            for leftover in ("resume", "parts"):
+                shutil.rmtree(place.folder / leftover, ignore_errors=True)
+            place.materialise(store, spec.inputs)
+            if resume is not None:
+                workspace.fetch(next(p for p in workspace.parts() if p.name == choice.part), resume)
+        dist.barrier()
+        inputs = {role: place.scratch / "artifacts" / one.fingerprint for role, one in spec.inputs.items()}
+        attempt = Attempt(job, inputs, resume, choice.final, choice.incidents, place.folder, began)
+        return train(attempt, workspace, lambda: stop.raised)
 
 
-def _begin(
-    spec: JobSpec, job: Job, place: jobs.Job, store: Store | None, workspace: Workspace | None, stop: StopFlag, began: float
-) -> JobResult:
-    choice = _agreed(_choose(workspace, job.phase.steps) if workspace is not None and dist.get_rank() == 0 else None)
-    if choice.summary is not None:
-        return JobResult(exit=Exit.DONE, part=choice.part, summary=choice.summary)
-    resume = place.folder / "resume" / choice.part if choice.part else None
-    if store is not None and workspace is not None:
-        for leftover in ("resume", "parts"):
-            shutil.rmtree(place.folder / leftover, ignore_errors=True)
-        place.materialise(store, spec.inputs)
-        if resume is not None:
-            workspace.fetch(next(p for p in workspace.parts() if p.name == choice.part), resume)
-    dist.barrier()
-    inputs = {role: place.scratch / "artifacts" / one.fingerprint for role, one in spec.inputs.items()}
-    attempt = Attempt(job, inputs, resume, choice.final, choice.incidents, place.folder, began)
-    return train(attempt, workspace, lambda: stop.raised)
+def _joined(spec: JobSpec, first_here: bool, held: contextlib.ExitStack) -> tuple[Store | None, Workspace | None]:
+    """Store and workspace on the first rank of each node; rank 0 takes the lease where the job brings none, the others join under it."""
+    store = workspace = None
+    if dist.get_rank() == 0:
+        store = Store.open(spec.store)
+        workspace = held.enter_context(store.attach(spec.stage, spec.workspace_key, spec.lease))
+    lease = _agreed(workspace.lease if workspace is not None else None)
+    if first_here and store is None:
+        store = Store.open(spec.store)
+        workspace = held.enter_context(store.attach(spec.stage, spec.workspace_key, lease))
+    return store, workspace
 
 
 def _choose(workspace: Workspace, steps: int) -> Choice:
@@ -143,9 +150,9 @@ def _finished(part: Part, steps: int) -> dict[str, Any] | None:
     return dict(part.meta["summary"]) if parts.step_of(part) == steps else None
 
 
-def _agreed(choice: Choice | None) -> Choice:
-    """Rank 0's choice, on every rank."""
-    box = [choice]
+def _agreed(value: _T | None) -> _T:
+    """Rank 0's value, on every rank."""
+    box = [value]
     dist.broadcast_object_list(box, src=0)
     assert box[0] is not None
     return box[0]

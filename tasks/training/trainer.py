@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import math
 import os
@@ -67,6 +68,7 @@ def train(attempt: Attempt, workspace: Workspace | None, stop: Callable[[], str]
     trainer = _Trainer(attempt, workspace)
     steps = attempt.job.phase.steps
     trainer.begin()
+    gc.freeze()  # what is there by now stays to the end: collections during the steps need not look at it
     for step in range(trainer.done + 1, steps + 1):
         asked = stop()
         if trainer.step(step, bool(asked)) and step < steps:
@@ -166,6 +168,7 @@ class _Trainer:
         self._uploader.wait()
         if self._telemetry is not None:
             self._telemetry.close()
+        gc.unfreeze()
         dist.barrier()
 
     def summary(self, step: int) -> dict[str, object]:

@@ -32,10 +32,10 @@ MODEL = ModelConfig.parse(
 )  # fmt: skip
 
 
-def documents(number: int, seed: int, vocabulary: int = VOCABULARY) -> list[np.ndarray]:
-    """Documents that can be learned: an order-1 Markov chain of its own for each seed; every one ends with token 0."""
+def documents(number: int, seed: int, vocabulary: int = VOCABULARY, chain: int | None = None) -> list[np.ndarray]:
+    """Documents that can be learned: an order-1 Markov chain of its own for each `chain` (the seed); every one ends with token 0."""
     rng = np.random.default_rng(seed)
-    following = rng.integers(1, vocabulary, size=(vocabulary, 3))
+    following = np.random.default_rng(seed if chain is None else chain).integers(1, vocabulary, size=(vocabulary, 3))
     found = []
     for length in rng.integers(10, 120, size=number):
         tokens = np.empty(length, dtype=np.int64)
@@ -53,7 +53,7 @@ def write_shards(folder: Path, sources: dict[str, int], vocabulary: int = VOCABU
     for index, (name, number) in enumerate(sources.items()):
         table[name] = {}
         for kind, part, count, seed in (("", folder, number, index), ("heldout_", folder / "heldout", 12, 100 + index)):
-            chunk = documents(count, seed, vocabulary)
+            chunk = documents(count, seed, vocabulary, chain=index)
             with IndexedWriter(part / name, vocabulary) as writer:
                 writer.add(chunk)
             table[name] |= {f"{kind}tokens": sum(map(len, chunk)), f"{kind}documents": count}
@@ -115,23 +115,29 @@ class Bench:
         assert result["exit"] == code
         return result
 
-    def start(self, spec: JobSpec, folder: str = "job", limit: int | None = None) -> Running:
+    def start(self, spec: JobSpec, folder: str = "job", limit: int | None = None, node: tuple[int, int] | None = None) -> Running:
         """The job in a session of its own: under torchrun where it has several ranks.
 
         Args:
             limit: largest file it may write, in bytes.
+            node: (number of this node of two, port at which they meet); each node has one rank, and a folder and scratch of its own.
         """
         job = self.root / folder
         job.mkdir(exist_ok=True)
         (job / "spec.json").write_text(spec.model_dump_json())
         environment = os.environ | {
-            "SMOLFLOW_JOB_DIR": str(job), "SMOLFLOW_SCRATCH": str(self.root / "scratch"), "OMP_NUM_THREADS": "1",
+            "SMOLFLOW_JOB_DIR": str(job), "SMOLFLOW_SCRATCH": str((job if node else self.root) / "scratch"), "OMP_NUM_THREADS": "1",
             "PYTHONPATH": str(CHECKOUT), "GLOO_SOCKET_IFNAME": "lo", "PYTHONWARNINGS": "ignore",
         }  # fmt: skip
         torchrun = [
             "-m", "torch.distributed.run", "--nnodes=1", f"--nproc-per-node={spec.processes}", "--rdzv-backend=c10d",
             "--rdzv-endpoint=127.0.0.1:0", "--local-addr=127.0.0.1",
         ]  # fmt: skip
+        if node:
+            torchrun = [
+                "-m", "torch.distributed.run", "--nnodes=2", f"--node-rank={node[0]}", "--nproc-per-node=1", "--master-addr=127.0.0.1",
+                f"--master-port={node[1]}",
+            ]  # fmt: skip
         ranks = torchrun if spec.processes > 1 else []
         # Behind whoever watches it: a moment that lasts milliseconds is then seen.
         command = ["nice", "-n", "5", sys.executable, *ranks, "-m", "tasks.training.worker", str(job / "spec.json")]

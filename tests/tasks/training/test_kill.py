@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -179,3 +180,25 @@ def test_an_unreadable_spec_is_said_at_once(tmp_path: Path) -> None:
         check=False,
     )
     assert done.returncode != 0 and "workspace_key" in done.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(170)
+def test_two_nodes_share_nothing_but_the_store(bench: Bench) -> None:
+    both = {"data_parallel_size": 2, "micro_batch_size": 2}
+    short, longer = (
+        bench.spec(phase(layout=both, tokens=tokens * 256, checkpoint_every=4, evaluate_every=4), key="nodes") for tokens in (8, 12)
+    )
+    for spec in (short, longer):
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        jobs = [bench.start(spec, f"node{n}", node=(n, port)) for n in (0, 1)]
+        result = jobs[0].wait(80)
+        assert result["exit"] == 0, result["reason"]
+        assert jobs[1].process.wait(20) == 0, jobs[1].log()[-3000:]
+    part = bench.part(longer, "step-00000012")
+    assert {path.name for path in (part / "checkpoint").glob("*.distcp")} == {"__0_0.distcp", "__1_0.distcp"}
+    together = bench.spec(phase(layout=both, checkpoint_every=4, evaluate_every=4), key="together")
+    assert bench.run(together, "together")["exit"] == 0
+    assert losses(curve(part)) == losses(curve(bench.part(together, "step-00000012")))

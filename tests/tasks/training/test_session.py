@@ -116,7 +116,7 @@ def test_a_following_phase_takes_over_everything(bench: Bench, monkeypatch: pyte
     assert new["total_tokens"] == {"a": 72 * 32, "b": 72 * 32, "c": 48 * 32}
     told, earlier = curve(after), curve(before)
     assert told[1]["learning_rate"] == 3e-3 and told[12]["learning_rate"] == pytest.approx(3e-3 / 12)
-    assert told[1]["loss"] < earlier[1]["loss"] - 0.2, "it begins with trained weights"
+    assert told[1]["loss"] < earlier[1]["loss"] - 0.1, "it begins with trained weights"
 
 
 def test_a_following_phase_may_have_another_length_and_base(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
