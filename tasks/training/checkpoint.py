@@ -5,8 +5,8 @@ A folder is complete when its metadata.json exists, which is written last.
 
 from __future__ import annotations
 
+import contextlib
 import errno
-import os
 import queue
 import random
 from collections.abc import Sequence
@@ -60,8 +60,8 @@ def _save(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer) -> None:
     if data_parallel.size() > 1:
         strategy = FullyParallelSaveStrategyWrapper(strategy, data_parallel)
     metadata = {key: value for key, value in _metadata().items() if key != "dp_cp_group"}
-    # torch keeps the path it is given in the checkpoint: relative, or a path of this machine goes into the store.
-    dist_checkpointing.save(content, os.path.relpath(folder), strategy, content_metadata=metadata)
+    with contextlib.chdir(folder.parent):  # torch writes the path that it is given into the checkpoint: none of this machine
+        dist_checkpointing.save(content, folder.name, strategy, content_metadata=metadata)
 
 
 def load(folder: Path, chunks: Chunks, optimizer: MegatronOptimizer | None) -> None:

@@ -45,6 +45,7 @@ def test_a_phase_leaves_a_part_that_tells_everything(bench: Bench, monkeypatch: 
     assert {"heldout_loss/a", "heldout_loss/b"} <= told[6].keys() and "heldout_loss/a" not in told[5]
     assert result["summary"]["metrics"]["heldout_loss/b"] == told[12]["heldout_loss/b"]
     assert json.loads((part / "model.json").read_text())["hidden_size"] == 64
+    assert not [path for path in part.rglob("*") if path.is_file() and str(bench.root).encode() in path.read_bytes()], "a local path"
     progress = [json.loads(line) for line in (bench.root / "job" / "progress.jsonl").read_text().splitlines()]
     assert progress[-1]["done"] == progress[-1]["total"] == 12
 
