@@ -94,12 +94,15 @@ def distributions(model: Any, reference: Reference, bounds: DistributionBounds, 
     ], sums.positions
 
 
-def greedy(model: Any, reference: Reference, bounds: ParityBounds) -> Check:
-    """Greedy continuations of the first sequences' starts, up to an end of text; the value is the shortest run of equal tokens."""
+def greedy(model: Any, reference: Reference, wanted: int) -> Check:
+    """Greedy continuations of the first sequences' starts, `wanted` tokens or up to an end of text.
+
+    The value is the shortest run of equal tokens.
+    """
     import torch
     from transformers import GenerationConfig
 
-    wanted, end = bounds.greedy_tokens, reference.generation["eos_token_id"]
+    end = reference.generation["eos_token_id"]
     worst = wanted
     for prompt in sorted({tuple(sequence[:_PROMPT]) for sequence in reference.sequences[:3]}) if wanted else ():
         ids = torch.tensor([list(prompt)])

@@ -1,6 +1,7 @@
 """Conversion section of a recipe: how the model is exported, and the bounds of the parity gate.
 
-The bounds are gates: changing one checks again and exports nothing anew (Smol Training Playbook, conversion parity).
+The bounds are gates: changing one checks again and exports nothing anew (Smol Training Playbook, conversion parity). How much is compared
+is part of the identity: what was not compared cannot be judged later.
 """
 
 from __future__ import annotations
@@ -32,8 +33,6 @@ class ParityBounds(DistributionBounds):
 
     max_embedding_difference: float = Field(0.0, ge=0.0)
     """Largest absolute difference of any embedding entry."""
-    greedy_tokens: int = Field(32, ge=0)
-    """Tokens of greedy generation that must be equal (0: not compared)."""
 
 
 class RoundingBounds(DistributionBounds):
@@ -58,5 +57,7 @@ class ConversionConfig(Config):
     """Bounds of the export itself: mapping, configuration, tokenizer. The same for every precision."""
     rounding: Gate[RoundingBounds] = RoundingBounds()
     """Bounds of what rounding to bfloat16 may cost against the weights as they were trained."""
-    heldout_tokens: Gate[int] = Field(2048, ge=64)
-    """Held-out tokens per source on which the two models are compared."""
+    heldout_tokens: int = Field(2048, ge=64)
+    """Held-out tokens per source on which the two models are compared; another number converts and compares again."""
+    greedy_tokens: int = Field(32, ge=0)
+    """Tokens of greedy generation that must be equal (0: not compared); another number converts and compares again."""

@@ -66,7 +66,7 @@ def _compare(config: ConversionConfig, trained: TrainedModel, reference: Referen
     if config.dtype != "float32":
         cost = parity.rounding(folder, reference, config.rounding)
         round_weights(trained.chunk, getattr(torch, config.dtype))  # `reference` looks at these very weights
-    found = parity.check(folder, reference, config.parity)
+    found = parity.check(folder, reference, config.parity, config.greedy_tokens)
     return found.model_copy(update={"checks": [*found.checks, *cost]})
 
 

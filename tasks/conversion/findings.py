@@ -51,7 +51,8 @@ class Parity(Config):
         if self.failed:
             raise GateError(
                 f"the exported model is not the trained one: {'; '.join(check.said() for check in self.failed)}",
-                do="use nothing of this export; correct the part of the mapping that the checks name, then convert again",
+                do="use nothing of this export, parity cannot be waived: correct the part of the mapping that the checks name and convert "
+                "again, or raise the bound in conversion.parity or conversion.rounding if you know why the models differ",
                 where=where,
             )
 

@@ -15,10 +15,13 @@ from tasks.conversion.judgement import ROUNDING
 from tasks.conversion.reference import Reference
 
 
-def check(folder: Path, reference: Reference, bounds: ParityBounds) -> Parity:
+def check(folder: Path, reference: Reference, bounds: ParityBounds, greedy_tokens: int) -> Parity:
     """Compare an exported folder with the trained model.
 
     Never raises for a bad folder: what cannot be read is a failed check. `Parity.require` is the gate.
+
+    Args:
+        greedy_tokens: how many tokens of greedy generation must be equal.
     """
     checks = [
         files.tokenizer_bytes(folder, reference.tokenizer),
@@ -31,7 +34,7 @@ def check(folder: Path, reference: Reference, bounds: ParityBounds) -> Parity:
         return Parity(checks=[*checks, Check(name="weights", passed=False, detail=f"cannot be loaded: {error!s:.300}")], tokens=0)
     checks.append(behaviour.embedding(model, reference, bounds))
     found, tokens = behaviour.distributions(model, reference, bounds)
-    checks += [*found, behaviour.greedy(model, reference, bounds), behaviour.generation(folder, model, reference)]
+    checks += [*found, behaviour.greedy(model, reference, greedy_tokens), behaviour.generation(folder, model, reference)]
     return Parity(checks=checks, tokens=tokens)
 
 

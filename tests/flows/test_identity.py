@@ -38,7 +38,7 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"training\.phases\.\d\.(layout|checkpoint_every|evaluate_every|evaluation_sequences|log_every)", set()),
     (r"training\.phases\.0\.", onwards("train-stable")),
     (r"training\.phases\.1\.", onwards("train-decay")),
-    (r"conversion\.(dtype)", onwards("convert")),
+    (r"conversion\.(dtype|heldout_tokens|greedy_tokens)$", onwards("convert")),
     (r"conversion\.", set()),
     (r"evaluation\.batch_size", set()),
     (r"evaluation\.", onwards("evaluate")),

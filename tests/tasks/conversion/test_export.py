@@ -19,6 +19,8 @@ from tasks.conversion.reference import round_weights
 from tasks.conversion.tokenizer_files import TokenIds
 from tests.tasks.conversion.material import build_chunk, edit_json, export_chunk, model_of
 
+GREEDY = 8
+
 
 @pytest.fixture(scope="module")
 def heldout(curated: Path, tokenizer: Path) -> list[list[int]]:
@@ -33,7 +35,7 @@ def heldout(curated: Path, tokenizer: Path) -> list[list[int]]:
 def test_every_architecture_passes_the_gate(changes: dict[str, Any], tokenizer: Path, heldout: list[list[int]], tmp_path: Path) -> None:
     model = model_of(**changes)
     exported = export_chunk(build_chunk(model), model, tokenizer, heldout, tmp_path / "model", "float32")
-    assert [c.said() for c in check(exported.folder, exported.reference, ConversionConfig().parity).failed] == []
+    assert [c.said() for c in check(exported.folder, exported.reference, ConversionConfig().parity, GREEDY).failed] == []
 
 
 def test_bfloat16_export_equals_the_rounded_model_and_tells_what_rounding_costs(
@@ -44,11 +46,14 @@ def test_bfloat16_export_equals_the_rounded_model_and_tells_what_rounding_costs(
     exported = export_chunk(chunk, model, tokenizer, heldout, tmp_path / "model", config.dtype)
     cost = {c.name: c for c in rounding(exported.folder, exported.reference, config.rounding)}
     assert all(c.passed for c in cost.values()) and cost["rounding: KL divergence in nats"].value > config.parity.max_kl
-    assert {c.name for c in check(exported.folder, exported.reference, config.parity).failed} >= {"embedding rows", "KL divergence in nats"}
+    assert {c.name for c in check(exported.folder, exported.reference, config.parity, GREEDY).failed} >= {
+        "embedding rows",
+        "KL divergence in nats",
+    }
     round_weights(chunk, torch.bfloat16)
-    assert [c.said() for c in check(exported.folder, exported.reference, config.parity).failed] == []
+    assert [c.said() for c in check(exported.folder, exported.reference, config.parity, GREEDY).failed] == []
     edit_json(exported.folder / "config.json", no_rope_layers=[1, 1, 1, 1])
-    failed = {c.name for c in check(exported.folder, exported.reference, config.parity).failed}
+    failed = {c.name for c in check(exported.folder, exported.reference, config.parity, GREEDY).failed}
     assert failed >= {"config.json", "KL divergence in nats", "largest logit difference"}
 
 
@@ -67,7 +72,7 @@ def test_weights_cut_into_files_are_the_same_weights(tokenizer: Path, heldout: l
     assert index["metadata"]["total_size"] == sum(t.nbytes for t in expected.values())
     for name, tensor in expected.items():
         assert torch.equal(load_file(cut / index["weight_map"][name])[name], tensor)
-    assert not check(cut, whole.reference, ConversionConfig().parity).failed
+    assert not check(cut, whole.reference, ConversionConfig().parity, GREEDY).failed
 
 
 def test_tensor_out_of_place_is_refused(tokenizer: Path, tmp_path: Path) -> None:
@@ -98,5 +103,5 @@ def test_tokenizer_without_an_end_is_refused(tokenizer: Path, tmp_path: Path) ->
         TokenIds.of(tmp_path)
 
 
-def test_only_the_precision_is_part_of_the_identity() -> None:
-    assert identity(ConversionConfig()) == {"dtype": "float32"}
+def test_precision_and_how_much_is_compared_are_the_identity_and_bounds_are_not() -> None:
+    assert identity(ConversionConfig()) == {"dtype": "float32", "heldout_tokens": 2048, "greedy_tokens": 32}

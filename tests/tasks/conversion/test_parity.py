@@ -13,6 +13,7 @@ from safetensors.torch import load_file, save_file
 
 from contracts.errors import GateError
 from tasks.conversion.config import ConversionConfig, ParityBounds
+from tasks.conversion.judgement import parity_problems, required_checks
 from tasks.conversion.parity import check
 from tests.tasks.conversion.material import Exported, edit_json
 
@@ -80,15 +81,28 @@ DAMAGES: dict[str, tuple[Callable[[Path], None], set[str]]] = {
 
 
 def test_faithful_export_passes_every_check(exported: Exported) -> None:
-    parity = check(exported.folder, exported.reference, ConversionConfig().parity)
+    parity = check(exported.folder, exported.reference, ConversionConfig().parity, 32)
     assert [c.said() for c in parity.failed] == []
     parity.require()
     values = {c.name: c.value for c in parity.checks}
     assert parity.tokens >= 1000 and values["greedy tokens equal"] == 32 and values["top-1 agreement"] == 1.0
-    assert set(values) == {
-        "tokenizer bytes", "config.json", "generation_config.json", "embedding rows", "largest logit difference", "KL divergence in nats",
-        "top-1 agreement", "relative perplexity difference", "greedy tokens equal", "generation",
-    }  # fmt: skip
+    assert set(values) == required_checks(ConversionConfig())
+    assert parity_problems({"parity": parity.model_dump(mode="json")}, ConversionConfig()) == []
+
+
+def test_a_check_that_the_evidence_lacks_is_a_problem(exported: Exported) -> None:
+    recorded = check(exported.folder, exported.reference, ConversionConfig().parity, 4).model_dump(mode="json")
+    for absent in recorded["checks"]:
+        rest = recorded | {"checks": [one for one in recorded["checks"] if one is not absent]}
+        assert parity_problems({"parity": rest}, ConversionConfig()) == [f"{absent['name']}: was not compared"]
+    assert len(parity_problems({"parity": recorded}, ConversionConfig(dtype="bfloat16"))) == 4
+    assert len(parity_problems({}, ConversionConfig())) == len(required_checks(ConversionConfig()))
+
+
+def test_what_was_no_number_passes_no_bound(exported: Exported) -> None:
+    recorded = check(exported.folder, exported.reference, ConversionConfig().parity, 4).model_dump(mode="json")
+    recorded["checks"] = [one | ({"value": None} if one["name"] == "KL divergence in nats" else {}) for one in recorded["checks"]]
+    assert [said.split(":")[0] for said in parity_problems({"parity": recorded}, ConversionConfig())] == ["KL divergence in nats"]
 
 
 @pytest.mark.parametrize("kind", DAMAGES)
@@ -96,17 +110,18 @@ def test_damaged_export_is_refused_by_name(exported: Exported, tmp_path: Path, k
     damage, expected = DAMAGES[kind]
     folder = exported.copy(tmp_path / "model")
     damage(folder)
-    parity = check(folder, exported.reference, ConversionConfig().parity)
+    parity = check(folder, exported.reference, ConversionConfig().parity, 8)
     failed = {c.name for c in parity.failed}
     assert expected <= failed
     with pytest.raises(GateError, match="not the trained one") as refused:
         parity.require("convert")
+    assert "cannot be waived" in refused.value.do
     assert all(name in refused.value.what for name in expected)
 
 
 def test_bounds_decide(exported: Exported, tmp_path: Path) -> None:
     folder = exported.copy(tmp_path / "model")
     tensor(f"{LAYER}.mlp.down_proj.weight", lambda w: w * 1.001)(folder)
-    strict = check(folder, exported.reference, ConversionConfig().parity)
-    loose = ParityBounds(max_logit_difference=1.0, max_kl=0.1, min_top1_agreement=0.9, max_perplexity_difference=0.1, greedy_tokens=0)
-    assert strict.failed and not check(folder, exported.reference, loose).failed
+    strict = check(folder, exported.reference, ConversionConfig().parity, 8)
+    loose = ParityBounds(max_logit_difference=1.0, max_kl=0.1, min_top1_agreement=0.9, max_perplexity_difference=0.1)
+    assert strict.failed and not check(folder, exported.reference, loose, 0).failed
