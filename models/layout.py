@@ -49,16 +49,6 @@ class Layout(Config):
         """Ranks in all: TP x PP x CP x DP."""
         return self.tensor_parallel_size * self.pipeline_parallel_size * self.context_parallel_size * self.data_parallel_size
 
-    @property
-    def model_parallel_size(self) -> int:
-        """Ranks of one replica: TP x PP x CP."""
-        return self.tensor_parallel_size * self.pipeline_parallel_size * self.context_parallel_size
-
-    @property
-    def model_chunks(self) -> int:
-        """Model chunks on each rank: the virtual pipeline size, or 1."""
-        return self.virtual_pipeline_parallel_size or 1
-
     def microbatches(self, global_batch_size: int) -> int:
         """Forward passes of each replica in one step (gradient accumulation)."""
         return global_batch_size // (self.micro_batch_size * self.data_parallel_size)

@@ -60,13 +60,6 @@ class Job:
         half.write_text(json.dumps(result.model_dump(mode="json"), indent=1))
         half.replace(self.result_file)
 
-    def read_result(self) -> JobResult | None:
-        """The result of the last attempt; None where it wrote none (it was killed)."""
-        try:
-            return JobResult.parse(json.loads(self.result_file.read_text()), str(self.result_file))
-        except (OSError, ValueError):
-            return None
-
 
 class ProgressFile:
     """Appends progress to a file of JSON lines, a few a second at most; the last line is always written."""

@@ -16,7 +16,7 @@ from infra.stack.servers import Say
 ACTIVE = (StateType.RUNNING, StateType.PENDING, StateType.CANCELLING)
 SETTLE_SECONDS = 75.0
 """A cancelled training saves a checkpoint (the launcher gives it 20 s); Prefect kills its process 30 s after the request."""
-CLOSED = "its process ended with the local stack; Retry goes on from the newest checkpoint"
+CLOSED = "its process was ended when the local stack was stopped; Retry goes on from the newest checkpoint"
 
 
 def cancel_active(site: Site, say: Say, seconds: float = SETTLE_SECONDS) -> None:
@@ -48,9 +48,7 @@ def close_orphans(site: Site, say: Say) -> int:
         for run in left:
             asked = run.state is not None and run.state.type is StateType.CANCELLING
             final = StateType.CANCELLED if asked else StateType.CRASHED
-            state = State(
-                type=final, message="its process was ended when the local stack was stopped; Retry goes on from the newest checkpoint"
-            )
+            state = State(type=final, message=CLOSED)
             client.set_flow_run_state(run.id, state, force=True)
             say(f"{run.name} is now {final.value.lower()}")
         return len(left)

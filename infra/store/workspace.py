@@ -45,10 +45,6 @@ class Workspace:
         """Let go of the lease."""
         self._lease.release()
 
-    def check_lease(self) -> None:
-        """Raise LeaseLost where a newer process has taken over."""
-        self._lease.check()
-
     def parts(self) -> list[Part]:
         """Sealed parts, by name. One whose record is damaged is left out, with a warning."""
         return list(sealed(self._objects, self._folder))

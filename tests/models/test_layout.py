@@ -120,4 +120,4 @@ def test_all_reasons_are_given_at_once() -> None:
 
 def test_ranks_and_micro_batches_are_counted() -> None:
     layout = Layout(tensor_parallel_size=2, pipeline_parallel_size=4, context_parallel_size=2, data_parallel_size=24, micro_batch_size=3)
-    assert (layout.world_size, layout.model_parallel_size, layout.microbatches(576)) == (384, 16, 8)
+    assert (layout.world_size, layout.microbatches(576)) == (384, 8)

@@ -68,12 +68,12 @@ def test_a_holder_that_was_killed_between_upload_and_seal_is_taken_over_at_once(
         assert workspace.newest() == (again, [])
 
 
-def test_a_released_lease_is_free_at_once(store: Store) -> None:
+def test_a_released_lease_is_free_at_once(store: Store, tmp_path: Path) -> None:
     with store.begin("curate", "w") as workspace:
         assert workspace.lease == 1
     with store.begin("curate", "w") as workspace:
         assert workspace.lease == 2
-        workspace.check_lease()
+        assert workspace.put("result", folder_of(tmp_path / "a")).lease == 2
 
 
 def test_leases_of_other_workspaces_do_not_matter(store: Store) -> None:
@@ -101,7 +101,6 @@ def test_a_fenced_holder_can_neither_seal_nor_commit_nor_drop(store: Store, tmp_
     foreign_lease(store, silent_for=3600)
     with store.begin("train-stable", "w") as newer:
         for act in (
-            stale.check_lease,
             lambda: stale.seal("step-000020", files),
             lambda: stale.commit("f1", [part]),
             lambda: stale.drop(part),
@@ -131,13 +130,13 @@ def test_a_holder_elsewhere_is_taken_over_only_when_it_has_been_silent(store: St
         assert workspace.lease == 2
 
 
-def test_a_worker_joins_only_a_lease_that_is_in_force(store: Store) -> None:
+def test_a_worker_joins_only_a_lease_that_is_in_force(store: Store, tmp_path: Path) -> None:
     with pytest.raises(LeaseLost):
         store.attach("curate", "w", 1)
     with store.begin("curate", "w") as workspace:
         with store.attach("curate", "w", workspace.lease) as worker:
             assert worker.lease == workspace.lease
-        workspace.check_lease()
+        assert workspace.put("result", folder_of(tmp_path / "a")).lease == 1
     with pytest.raises(LeaseLost, match="not in force"):
         store.attach("curate", "w", 1)
     with store.begin("curate", "w"), pytest.raises(LeaseLost, match="lost to process"):
