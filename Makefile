@@ -10,7 +10,7 @@ RECIPE ?= tiny
 export OMP_NUM_THREADS ?= 1
 
 BIN := $(VENV)/bin
-PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint $(CONSTRAINTS)
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check --constraint $(CONSTRAINTS)
 READY := $(VENV)/.installed
 
 .PHONY: demo test test-slow check install clean
