@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Self, TypeVar, get_args
 
@@ -101,6 +102,15 @@ def digest(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()).hexdigest()[:32]
 
 
+_CREDENTIALS = re.compile(r"://(?:[^/@]*|[^/@:]+:(?!\d+(?:/|$))[^@]*)@")
+"""`user@`, `key:secret@` after `://`; a secret may hold slashes, and the address may be chained (simplecache::s3://...)."""
+
+
+def holds_credentials(url: str) -> bool:
+    """Whether a URL has a user, or a key and a secret, written into it."""
+    return _CREDENTIALS.search(url) is not None
+
+
 def leaves(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """(dotted path, value) of every leaf of a JSON-like value."""
     items = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else None
@@ -122,7 +132,8 @@ def _explain(root: type[BaseModel], error: dict[str, Any]) -> str:
     dotted = ".".join(path) or "document"
     if error["type"] == "extra_forbidden":
         return f"unknown key '{dotted}'{nearest(path[-1], _names_at(root, path[:-1]))}"
-    return f"{dotted}: {error['msg'].removeprefix('Value error, ')} (got {error.get('input')!r:.80})"
+    given = _CREDENTIALS.sub("://...@", repr(error.get("input")))
+    return f"{dotted}: {error['msg'].removeprefix('Value error, ')} (got {given:.80})"
 
 
 def _names_at(model: type[BaseModel], path: list[str]) -> list[str]:

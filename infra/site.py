@@ -6,11 +6,10 @@ import os
 import sys
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, nearest
+from contracts.config import Config, holds_credentials, nearest
 from contracts.errors import ConfigError
 
 CHECKOUT = Path(__file__).resolve().parent.parent
@@ -94,7 +93,7 @@ class Site(Config):
             raise ValueError("pool 'cpu' is not declared, but takes every stage that stage_pools does not name")
         if self.prefect.port == self.mlflow.port and self.prefect.host == self.mlflow.host:
             raise ValueError(f"prefect and mlflow share port {self.prefect.port}")
-        if urlsplit(self.store).username or urlsplit(self.store).password:
+        if holds_credentials(self.store):
             raise ValueError("the store URL holds credentials; give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
         return self
 

@@ -10,7 +10,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement
+from contracts.config import Config, Gate, Placement, holds_credentials
 from tasks.data.filter_config import FilterConfig, Share
 
 __all__ = [
@@ -29,6 +29,11 @@ __all__ = [
 SourceName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.+-]{0,63}$")]
 SPECIAL_TOKENS = ["<|endoftext|>", "<|pad|>", "<|im_start|>", "<|im_end|>"]
 PLAIN_TOKENS = ["<think>", "</think>", "<tool_call>", "</tool_call>", "<tool_response>", "</tool_response>"]
+
+
+def _refuse_credentials(path: str | None, what: str) -> None:
+    if path is not None and holds_credentials(path):
+        raise ValueError(f"{what} holds credentials; give them by AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY")
 
 
 class Acquisition(Config):
@@ -63,6 +68,7 @@ class Acquisition(Config):
         needed = {"embedded": "collection", "files": "path", "huggingface": "path"}.get(self.kind)
         if needed and not getattr(self, needed):
             raise ValueError(f"source '{self.name}' of kind '{self.kind}' needs '{needed}'")
+        _refuse_credentials(self.path, f"the path of source '{self.name}'")
         foreign = {"collection": "embedded", "packages": "embedded", "subset": "huggingface", "revision": "huggingface"}
         for field, kind in foreign.items():
             if getattr(self, field) is not None and self.kind != kind:
@@ -139,7 +145,7 @@ class CurateConfig(Config):
     seed: int = 0
     """Seed of the draws (share kept, held-out groups)."""
     samples: int = Field(2, ge=0)
-    """Examples kept of what each filter removed, for the report."""
+    """Examples of what each filter removed and of what was kept, for the report."""
 
 
 class TokenizeConfig(Config):
@@ -210,6 +216,7 @@ class TokenizerConfig(Config):
 
     @model_validator(mode="after")
     def _tokens_fit(self) -> Self:
+        _refuse_credentials(self.path, "the path of the tokenizer")
         reserved = [*self.special_tokens, *self.plain_tokens]
         if len(set(reserved)) != len(reserved) or not all(reserved):
             raise ValueError("reserved tokens must differ from one another and not be empty")

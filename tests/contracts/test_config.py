@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement, digest, identity, leaves, marked
+from contracts.config import Config, Gate, Placement, digest, holds_credentials, identity, leaves, marked
 from contracts.errors import ConfigError
 
 
@@ -91,6 +91,26 @@ def test_yaml_that_is_no_document_is_refused(text: str) -> None:
 def test_a_key_that_stands_twice_is_refused(text: str) -> None:
     with pytest.raises(ConfigError, match="twice"):
         Recipe.from_yaml(text, "my.yaml")
+
+
+@pytest.mark.parametrize(
+    ("url", "holds"),
+    [
+        ("s3://key:secret@bucket/x", True),
+        ("s3://key:se/cr+et@bucket/x", True),
+        ("https://user@host/x", True),
+        ("simplecache::s3://key:secret@bucket/x", True),
+        ("s3://bucket/x@2", False),
+        ("http://host:8080/data@v1/x", False),
+        ("http://host:8080", False),
+        ("folder/me@home.txt", False),
+    ],
+)
+def test_credentials_in_a_url_are_seen_and_not_repeated(url: str, holds: bool) -> None:
+    assert holds_credentials(url) is holds
+    with pytest.raises(ConfigError) as refused:
+        Recipe.parse({"workers": url})
+    assert holds != (url in refused.value.what) and "secret" not in refused.value.what
 
 
 def test_numbers_are_written_as_people_write_them() -> None:

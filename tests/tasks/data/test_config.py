@@ -38,6 +38,9 @@ def test_round_trip_and_override() -> None:
         ({"sources": [PROSE | {"filters": "prosa"}]}, "did you mean 'prose'"),
         ({"sources": [PROSE | {"filters": {"preset": "prose", "min_wrds": 1}}]}, "did you mean 'min_words'"),
         ({"sources": [PROSE | {"name": "../etc"}]}, "name"),
+        ({"sources": [{"name": "mine", "kind": "files", "path": "s3://key:secret@bucket/x"}]}, "holds credentials"),
+        ({"sources": [{"name": "mine", "kind": "files", "path": "simplecache::s3://key:se/cret@bucket/x"}]}, "holds credentials"),
+        ({"sources": [{"name": "mine", "kind": "huggingface", "path": "https://user@host/x"}]}, "holds credentials"),
         ({"sources": [PROSE | {"keep": 0}]}, "keep"),
     ],
 )
@@ -50,6 +53,7 @@ def test_bad_data_section_is_refused(bad: dict[str, object], said: str) -> None:
     ("bad", "said"),
     [
         ({"vocab_size": 1000}, "multiple of 128"),
+        ({"path": "s3://key:secret@bucket/tokenizer"}, "holds credentials"),
         ({"digits": "pairs"}, "digits"),
         ({"plain_tokens": ["<|pad|>"]}, "must differ"),
         ({"special_tokens": ["<|endoftext|>"]}, "at least the token"),
