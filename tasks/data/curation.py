@@ -22,6 +22,7 @@ from tasks.data.reflow import reflow
 from tasks.data.splitting import split_text
 
 _SAMPLE = 400
+_KEPT_SAMPLE = 300
 _NOTE_EVERY = 500
 
 
@@ -149,18 +150,21 @@ def _split(config: CurateConfig, work: Path, out: Path, choices: Mapping[str, Ch
     table: dict[str, Any] = {}
     for number, one in enumerate(config.sources):
         note(number, f"{one.name}: splitting off what is held out")
+        kept: list[str] = []
         with DocumentWriter(out / "train", one.name) as writer:
             for document in read_documents(work, one.name):
                 if not choices[one.name].holds(document.id, document.group):
                     index.see(document.text)
                     writer.add(document)
+                    if len(kept) < config.samples:
+                        kept.append(document.text[:_KEPT_SAMPLE])
         if not writer.documents:
             raise InputError(
                 f"everything of source '{one.name}' would be held out",
                 where=f"data.sources.{one.name}.heldout",
                 do="hold out less, or give more text",
             )
-        table[one.name] = {"documents": writer.documents, "bytes": writer.bytes}
+        table[one.name] = {"documents": writer.documents, "bytes": writer.bytes, "kept": kept}
     shared = iter(index.contaminated())
     for one in config.sources:
         clean = [item for item in items[one.name] if not config.contamination_ngram or not next(shared)]

@@ -63,7 +63,7 @@ def build_view(
         headline=_headline(recipe),
         stages=_stages(manifests, states or {}, inputs or {}),
         phases=phases,
-        sources=corpus.sources(manifests, folders, phases),
+        sources=corpus.sources(manifests, phases),
         tokenizer=corpus.tokenizer(manifests, recipe.get("tokenizer", {})),
         parity=measured.parity_checks(folders.get("convert")),
         bits_per_byte=measured.bits_per_byte(folders.get("evaluate")),

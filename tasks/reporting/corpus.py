@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 from tasks.reporting.view import PhaseCurve, Removal, SourceView
 
-SAMPLES, CHARACTERS = 2, 320
+CHARACTERS = 320
 
 
-def sources(manifests: Mapping[str, Mapping[str, Any]], folders: Mapping[str, Path], phases: list[PhaseCurve]) -> list[SourceView]:
+def sources(manifests: Mapping[str, Mapping[str, Any]], phases: list[PhaseCurve]) -> list[SourceView]:
     """One row per source: read, removed, kept, held out, in tokens, and how often it was read."""
     curated = _table(manifests, "curate")
     shards = _table(manifests, "tokenize")
-    return [_source(name, row, shards.get(name, {}), folders.get("curate"), phases) for name, row in curated.items()]
+    return [_source(name, row, shards.get(name, {}), phases) for name, row in curated.items()]
 
 
 def tokenizer(manifests: Mapping[str, Mapping[str, Any]], config: Mapping[str, Any]) -> dict[str, str]:
@@ -40,7 +39,7 @@ def _table(manifests: Mapping[str, Mapping[str, Any]], stage: str) -> dict[str, 
     return found
 
 
-def _source(name: str, row: Mapping[str, Any], shards: Mapping[str, Any], folder: Path | None, phases: list[PhaseCurve]) -> SourceView:
+def _source(name: str, row: Mapping[str, Any], shards: Mapping[str, Any], phases: list[PhaseCurve]) -> SourceView:
     tokens = int(shards.get("tokens", 0))
     lost = row.get("removed_bytes", {})
     removed = [
@@ -66,7 +65,7 @@ def _source(name: str, row: Mapping[str, Any], shards: Mapping[str, Any], folder
         heldout_tokens=int(shards.get("heldout_tokens", 0)),
         epochs=_epochs(name, tokens, phases),
         removed=removed,
-        samples=_kept(folder, name),
+        samples=[_begin(text) for text in row.get("kept", [])],
     )
 
 
@@ -78,17 +77,6 @@ def _epochs(name: str, tokens: int, phases: list[PhaseCurve]) -> float | None:
         return phases[-1].epochs.get(name, 0.0)
     read = sum(phase.mixture.get(name, 0.0) / sum(phase.mixture.values()) * (phase.end_tokens - phase.start_tokens) for phase in phases)
     return read / tokens if tokens else None
-
-
-def _kept(folder: Path | None, name: str) -> list[str]:
-    """The beginnings of the first kept documents."""
-    files = sorted((folder / "train").glob(f"{name}-*.parquet")) if folder else []
-    if not files:
-        return []
-    import pyarrow.parquet
-
-    batch = next(pyarrow.parquet.ParquetFile(files[0]).iter_batches(batch_size=SAMPLES, columns=["text"]), None)
-    return [_begin(text) for text in batch.column("text").to_pylist()] if batch is not None else []
 
 
 def _begin(text: str) -> str:

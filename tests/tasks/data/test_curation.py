@@ -49,6 +49,7 @@ def test_filters_language_and_duplicates_are_counted_with_samples(tmp_path: Path
     assert row["removed"]["min_words"] == 1 and row["removed"]["language"] == 1 and row["removed"]["duplicate"] == 1
     assert sum(row["removed"].values()) == 4
     assert row["samples"]["language"] == [(german * 5)[:400].rstrip()] or row["samples"]["language"][0].startswith("Der Ausschuss")
+    assert row["kept"] == [text[:300] for text in texts(tmp_path, "train")[:2]], "two beginnings of what was kept"
     assert not [text for text in texts(tmp_path, "train") if "Ausschuss" in text or text == "too short"]
 
 

@@ -7,9 +7,6 @@ import math
 from pathlib import Path
 from typing import Any
 
-import pyarrow
-import pyarrow.parquet
-
 HOSTILE = '<script>alert("x")</script>'
 MODEL = {
     "hidden_size": 128, "num_layers": 4, "num_attention_heads": 4, "num_key_value_heads": 2, "ffn_hidden_size": 384, "vocab_size": 2048,
@@ -44,12 +41,11 @@ def run(root: Path) -> tuple[dict[str, dict[str, Any]], dict[str, Path]]:
     folders = {name: root / name for name in INPUTS}
     for folder in folders.values():
         folder.mkdir(parents=True)
-    _documents(folders["curate"])
     _metrics(folders["train-stable"], 10, 7.6)
     _metrics(folders["train-decay"], 5, 4.0)
     _results(folders)
     manifests = {name: _manifest(name, seconds=3.0 + 7 * index) for index, name in enumerate(INPUTS)}
-    sources = {name: _curated() for name in ("prose", "code")}
+    sources = {name: _curated(name) for name in ("prose", "code")}
     manifests["curate"]["evidence"] = {"sources": sources}
     manifests["tokenizer"]["evidence"] = {
         "sources": {"prose": {"bytes_per_token": 3.1, "fertility": 1.9}},
@@ -83,19 +79,13 @@ def _manifest(name: str, seconds: float) -> dict[str, Any]:
     }
 
 
-def _curated() -> dict[str, Any]:
+def _curated(name: str) -> dict[str, Any]:
     return {
         "documents_in": 120, "bytes_in": 40_000, "documents": 90, "bytes": 28_000, "heldout_documents": 6, "heldout_bytes": 2_000,
         "removed": {"too_short": 20, "duplicate": 4}, "removed_bytes": {"too_short": 3_000, "duplicate": 7_000},
         "samples": {"too_short": [f"stub {HOSTILE}"]}, "contaminated": 2,
+        "kept": [f"A kept document of {name}. {HOSTILE}"],
     }  # fmt: skip
-
-
-def _documents(folder: Path) -> None:
-    (folder / "train").mkdir()
-    for name in ("prose", "code"):
-        table = pyarrow.table({"id": ["1"], "text": [f"A kept document of {name}. {HOSTILE}"]})
-        pyarrow.parquet.write_table(table, folder / "train" / f"{name}-00000.parquet")
 
 
 def _metrics(folder: Path, steps: int, first: float) -> None:
