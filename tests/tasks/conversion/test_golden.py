@@ -1,4 +1,4 @@
-"""Frozen result: code that changes what the export writes raises the version of the stage `convert` (in flows/) and renews these digests."""
+"""Frozen result: code that changes what an export holds raises the version of the stage `convert` (in flows/) and renews these digests."""
 
 from __future__ import annotations
 
