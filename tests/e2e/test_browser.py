@@ -1,0 +1,104 @@
+"""What a person sees in a browser: the report page, and a run started from the form of the Prefect UI."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from PIL import Image
+
+from tests.e2e.chromium import Page, browser, new_page, program
+from tests.e2e.driving import Stack, wait_until
+
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
+SECTIONS = [
+    "the line",
+    "training",
+    "evaluation",
+    "what it writes",
+    "conversion parity",
+    "data",
+    "tokenizer",
+    "gates",
+    "lineage",
+    "libraries",
+]
+
+
+@pytest.fixture(scope="module")
+def devtools(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A browser for this module; asked for before the stack, so that nothing starts in vain."""
+    program()
+    with browser(tmp_path_factory.mktemp("chromium") / "profile") as address:
+        yield address
+
+
+@pytest.fixture
+def page(devtools: str) -> Iterator[Page]:
+    with new_page(devtools) as made:
+        yield made
+
+
+@pytest.fixture
+def report(devtools: str, smoke: Stack) -> str:
+    """Address of the report page of the smoke run."""
+    return Path(smoke.command("report", "--recipe", "smoke").stdout.strip()).as_uri()
+
+
+@pytest.mark.parametrize("width", [1280, 400])
+def test_the_report_renders(page: Page, report: str, width: int, tmp_path: Path) -> None:
+    page.open(report, width)
+    shown = [line.strip().lower() for line in page.text().splitlines()]
+    assert set(SECTIONS) <= set(shown), set(SECTIONS) - set(shown)
+    for words in ("train-stable", "bits per byte", "tokens/s", "megatron-core"):
+        assert any(words in line for line in shown), words
+    assert page.complaints == []
+    assert page.outside() == []
+    assert page.value("document.documentElement.scrollWidth") <= width, "it is wider than the window"
+    hidden = page.value(OVERFLOWING)
+    assert hidden == [], "cut off at the right edge"
+    assert colours(page.picture(tmp_path / f"report-{width}.png", whole=True)) > 20
+
+
+OVERFLOWING = """[...document.querySelectorAll('main *, body > *')].filter(e => {
+    const box = e.getBoundingClientRect();
+    if (!box.width || box.right <= document.documentElement.clientWidth + 1) return false;
+    for (let p = e.parentElement; p; p = p.parentElement)
+        if (['auto', 'scroll'].includes(getComputedStyle(p).overflowX)) return false;
+    return !e.closest('svg');
+}).map(e => e.tagName + '.' + e.className).slice(0, 10)"""
+"""Elements that reach beyond the window and cannot be scrolled to."""
+
+
+def colours(picture: Path) -> int:
+    """Number of different colours in a picture: a blank page has one."""
+    with Image.open(picture) as image:
+        return len(image.convert("RGB").getcolors(maxcolors=2**24) or [])
+
+
+def test_a_run_started_from_the_form_completes(page: Page, smoke: Stack, tmp_path: Path) -> None:
+    """Deployment page, Run, Custom run, Submit: nothing is filled in."""
+    deployment = httpx.get(f"{smoke.prefect}/api/deployments/name/playbook/cpu").json()
+    before = {run["id"] for run in runs_of(smoke, deployment["id"])}
+    page.open(f"{smoke.prefect}/deployments/deployment/{deployment['id']}")
+    page.click("Run")
+    page.click("Custom run")
+    wait_until(lambda: "Built-in name (smoke, tiny" in page.text(), 60, "the form does not explain its parameters")
+    page.picture(tmp_path / "form.png", whole=True)
+    page.click("Submit")
+    (run,) = wait_until(lambda: [run for run in runs_of(smoke, deployment["id"]) if run["id"] not in before], 60, "no run was created")
+    assert smoke.ends(run["id"], 200) == "COMPLETED"
+    assert run["parameters"]["recipe"] == "smoke"
+    page.open(f"{smoke.prefect}/runs/flow-run/{run['id']}")
+    wait_until(lambda: "Completed" in page.text(), 60, "the UI does not show the run's end")
+    assert colours(page.picture(tmp_path / "run.png")) > 20
+    assert page.outside() == []
+
+
+def runs_of(stack: Stack, deployment: str) -> list[dict[str, Any]]:
+    """Runs of one deployment."""
+    body = {"deployments": {"id": {"any_": [deployment]}}, "limit": 200}
+    return list(httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=body).json())
