@@ -44,6 +44,7 @@ def find_files(source: Acquisition) -> list[Found]:
     where = f"source '{source.name}': {source.path}"
     try:
         fs, root = fsspec.url_to_fs(str(source.path))
+        fs.invalidate_cache()  # a listing remembered from an earlier look would hide a change
         pattern = any(sign in root for sign in "*?[")
         folder = not pattern and fs.isdir(root)
         paths = fs.glob(root) if pattern else fs.find(root) if folder else [root] if fs.exists(root) else []

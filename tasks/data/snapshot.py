@@ -15,7 +15,7 @@ from tasks.data.config import Acquisition, SourceConfig, TokenizerConfig
 from tasks.data.embedded import versions
 from tasks.data.files import Found, find_files
 
-_hashes: dict[tuple[str, int, int], str] = {}
+_hashes: dict[tuple[str, int, int, int], str] = {}
 
 
 def snapshot_digest(config: SourceConfig) -> str:
@@ -23,6 +23,9 @@ def snapshot_digest(config: SourceConfig) -> str:
 
     Local files by content and relative name (hashed once per size and time of change), the embedded corpus by (package, version), URLs by
     relative name, size and entity tag, Hugging Face data sets by (name, subset, split, revision).
+
+    Two looks may be compared, also from different processes: the stage `source` looks again once it has copied, and records what it saw
+    in its evidence as `snapshot`; if that is not the digest of the plan, the sources changed in between.
 
     Raises:
         InputError: a path that does not exist or a package that is not installed.
@@ -64,7 +67,7 @@ def content_digest(file: Found) -> str:
 
 def _local_digest(path: Path) -> str:
     status = path.stat()
-    key = (str(path), status.st_size, status.st_mtime_ns)
+    key = (str(path), status.st_size, status.st_mtime_ns, status.st_ctime_ns)  # the last one: a copy may bring an old time of change
     if key not in _hashes:
         with path.open("rb") as handle:
             _hashes[key] = hashlib.file_digest(handle, "sha256").hexdigest()

@@ -1,16 +1,21 @@
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import Any
 
+import boto3
 import fsspec
 import pytest
 
 from contracts.config import digest, identity
 from contracts.errors import InputError
-from tasks.data import snapshot_digest, tokenizer_digest
+from infra.stack.ports import free_port
+from tasks.data import snapshot_digest, source, tokenizer_digest
 from tasks.data.config import DataConfig, SourceConfig, TokenizerConfig
+from tests.infra.store.material import BUCKET, MotoServer
+from tests.tasks.data.material import silent
 
 
 def sources(path: object, **more: Any) -> SourceConfig:
@@ -51,6 +56,38 @@ def test_remote_files_by_size_and_tag() -> None:
     with fsspec.open("memory://snap/a.txt", "wb") as handle:
         handle.write(b"one more")
     assert snapshot_digest(sources("memory://snap")) != before
+
+
+def test_the_stage_records_the_digest_after_copying(tmp_path: Path) -> None:
+    folder = folder_with(tmp_path / "in", a="one", b="two")
+    wanted, planned = sources(folder), snapshot_digest(sources(folder))
+    (tmp_path / "one").mkdir()
+    assert source(wanted, {}, tmp_path / "one", silent).evidence["snapshot"] == planned
+    times = (folder / "a.txt").stat()
+    (folder / "a.txt").write_text("eno")
+    os.utime(folder / "a.txt", ns=(times.st_atime_ns, times.st_mtime_ns))  # as a copy that keeps times does
+    (tmp_path / "two").mkdir()
+    assert source(wanted, {}, tmp_path / "two", silent).evidence["snapshot"] != planned
+
+
+def test_a_changed_object_in_s3_is_seen_by_the_process_that_planned(monkeypatch: pytest.MonkeyPatch) -> None:
+    server = MotoServer(free_port())
+    for name, value in server.environment.items():
+        monkeypatch.setenv(name, value)
+    server.start()
+    try:
+        place = f"s3://{BUCKET}/texts"
+        with fsspec.open(f"{place}/a.txt", "wb") as handle:
+            handle.write(b"one")
+        before = snapshot_digest(sources(place))
+        assert snapshot_digest(sources(place)) == before
+        client = boto3.client("s3")
+        client.put_object(Bucket=BUCKET, Key="texts/a.txt", Body=b"two")
+        changed = snapshot_digest(sources(place))
+        client.put_object(Bucket=BUCKET, Key="texts/b.txt", Body=b"new")
+        assert len({before, changed, snapshot_digest(sources(place))}) == 3
+    finally:
+        server.stop()
 
 
 def test_missing_path_is_refused_when_planning(tmp_path: Path) -> None:
