@@ -14,6 +14,7 @@ from tasks.data.config import TokenizerConfig
 from tasks.data.documents import read_documents, sources_in
 from tasks.data.encoder import Encoder, load_encoder
 from tasks.data.sampling import spread_sample
+from tasks.data.snapshot import tokenizer_digest
 
 _CONTRACTIONS = r"'(?:[sdmtSDMT]|ll|LL|ve|VE|re|RE)"
 _DIGITS = {"single": r"\p{N}", "groups_of_three": r"\p{N}{1,3}"}
@@ -50,7 +51,10 @@ def tokenizer(config: TokenizerConfig, inputs: Mapping[str, Path], out: Path, pr
     _check_round_trip(out, heldout)
     metrics = {f"bytes_per_token.{name}": row["bytes_per_token"] for name, row in fit.items()}
     metrics |= {f"fertility.{name}": row["fertility"] for name, row in fit.items()}
-    evidence = {"sources": fit, "longest_tokens": longest_tokens(out), "train_bytes": used, "fast": encoder.fast, "round_trip": True}
+    evidence: dict[str, Any] = {"sources": fit, "longest_tokens": longest_tokens(out), "train_bytes": used}
+    evidence |= {"fast": encoder.fast, "round_trip": True}
+    if config.path is not None:
+        evidence["snapshot"] = tokenizer_digest(config)  # looked at again after copying: it was changed meanwhile if this is not the plan's
     progress(2, 2, ", ".join(f"{name} {row['bytes_per_token']:.2f} bytes a token" for name, row in fit.items()))
     return Summary(counts={"vocab_size": encoder.vocab_size, "train_bytes": used}, metrics=metrics, evidence=evidence)
 

@@ -11,7 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import AutoTokenizer
 
 from contracts.errors import InputError
-from tasks.data import load_encoder, read_documents, tokenizer
+from tasks.data import load_encoder, read_documents, tokenizer, tokenizer_digest
 from tasks.data.config import PLAIN_TOKENS, SPECIAL_TOKENS, TokenizerConfig
 from tasks.data.encoder import unsupported
 from tests.tasks.data.conftest import Line
@@ -89,7 +89,10 @@ def test_too_little_text_is_refused(line: Line, tmp_path: Path) -> None:
 
 def test_existing_tokenizer_is_taken_and_its_size_checked(line: Line, tmp_path: Path) -> None:
     given = line.root / "tokenizer"
-    taken = train(line, tmp_path / "taken", path=str(given))
+    wanted, taken = TokenizerConfig(vocab_size=1024, path=str(given)), tmp_path / "taken"
+    taken.mkdir()
+    evidence = tokenizer(wanted, {"curate": line.root / "curate"}, taken, silent).evidence
+    assert evidence["snapshot"] == tokenizer_digest(wanted)
     assert (taken / "tokenizer.json").read_bytes() == (given / "tokenizer.json").read_bytes()
     with pytest.raises(InputError, match="has 1,024 tokens, the recipe says 2,048"):
         train(line, tmp_path / "wrong", path=str(given), vocab_size=2048)
