@@ -15,7 +15,7 @@ from infra.site import Site
 
 TESTED_PYTHON = ((3, 11), (3, 12))
 GIB = 1024**3
-TINY_MEMORY_GIB, TINY_DISK_GIB = 4.0, 3.0
+TINY_MEMORY_GIB, TINY_DISK_GIB = 4.0, 5.0
 
 
 def machine_findings(site: Site) -> Iterator[Finding]:
@@ -52,7 +52,7 @@ def _memory() -> Finding:
     whole, free = min(psutil.virtual_memory().total, _memory_limit() or psutil.virtual_memory().total), available_memory()
     found = f"{free / GIB:.1f} GiB available of {whole / GIB:.1f}"
     if free < TINY_MEMORY_GIB * GIB:
-        return Finding("memory", "warn", found, f"servers and recipe tiny together take up to {TINY_MEMORY_GIB:.0f} GiB")
+        return Finding("memory", "warn", found, f"servers and recipe tiny together peak at about 3 GiB; {TINY_MEMORY_GIB:.0f} leave room")
     return Finding("memory", "ok", found, "enough for the local stack and recipe tiny")
 
 
@@ -88,7 +88,7 @@ def _disk(home: Path) -> Finding:
         "disk",
         "ok" if enough else "warn",
         found,
-        "enough for recipe tiny" if enough else f"recipe tiny needs about {TINY_DISK_GIB:.0f} GiB",
+        "enough for recipe tiny" if enough else f"installation and recipe tiny together want {TINY_DISK_GIB:.0f} GiB",
     )
 
 
