@@ -31,6 +31,8 @@ from tasks.training.ledger import Incident
 from tasks.training.trainer import Attempt, Diverged, train
 
 _T = TypeVar("_T")
+_LOST = ("gloo", "NCCL", "ProcessGroup", "Connection reset by peer", "Connection closed by peer")
+"""What an exception of a collective says when the rank at its other end is gone."""
 TIMEOUT_SECONDS = 1800.0
 """A collective may wait this long: ranks wait while the first one of their node brings inputs and checkpoint."""
 
@@ -80,22 +82,26 @@ def run(spec: JobSpec) -> int:
     with StopFlag().listening() as stop:
         try:
             result = _attempt(spec, place, first_here, stop, began)
+            if rank == 0:
+                place.write_result(result)
         except Exception as error:
             result = _of(error)
             if not isinstance(error, SmolflowError | Diverged):
                 traceback.print_exc()
             print(f"[rank {rank}] {result.reason}", file=sys.stderr, flush=True)
-        # Of several ranks that fail the first to know why says so.
-        if rank == 0 or (result.exit != Exit.DONE and not place.result_file.exists()):
-            place.write_result(result)
-    if result.exit in (Exit.DONE, Exit.RESUME):
-        parallel.destroy()
+            if not place.result_file.exists():  # of several ranks that fail the first says why: the others have only lost a peer
+                place.write_result(result)
+        else:
+            parallel.destroy()
     return int(result.exit)
 
 
 def _of(error: Exception) -> JobResult:
     if isinstance(error, Diverged):
         return JobResult(exit=Exit.DECIDE, reason=str(error), code="diverged")
+    if isinstance(error, dist.DistError | RuntimeError) and any(sign in str(error) for sign in _LOST):
+        reason = "a rank of this job is gone, so the others cannot go on; start it again: it goes on from the newest checkpoint"
+        return JobResult(exit=Exit.RESUME, reason=f"{reason} ({str(error).splitlines()[0][:200]})", code="rank-lost")
     return JobResult.of_error(error)
 
 

@@ -79,11 +79,11 @@ def test_checkpoints_go_on_at_other_layouts(tmp_path: Path, monkeypatch: pytest.
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.timeout(900)
 def test_every_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name for name in ADAMW if "whole" not in name and "recompute" not in name]
     pairs = [*itertools.product(names, names), ("cp2, whole sequences", "one, whole sequences")]
-    goes_on(tmp_path, pairs, monkeypatch, 290)
+    goes_on(tmp_path, pairs, monkeypatch, 440)
 
 
 @pytest.mark.slow
