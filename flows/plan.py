@@ -51,23 +51,24 @@ class Node:
     """What the body is given (config, folders by role), where that is not simply `config` and every input whole."""
     pinned: str | None = None
     """A fingerprint given from outside, which is then taken as it is."""
-    _fingerprint: str | None = field(default=None, repr=False)
+    _recorded: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:
         """Identity of this stage's result: name of the kind, its version, the config that matters, the inputs' fingerprints."""
         if self.pinned:
             return self.pinned
-        if self._fingerprint is None:
-            self._fingerprint = digest(self.recorded())
-        return self._fingerprint
+        return digest(self.recorded())
 
     def recorded(self) -> dict[str, Any]:
-        """The hashed document itself, kept in the manifest so that `explain` can name what changed."""
+        """The hashed document itself, kept in the manifest so that `explain` can name what changed. Made once: a plan is of one moment."""
+        if self._recorded is not None:
+            return self._recorded
         document: dict[str, Any] = {"stage": self.kind.name, "version": self.kind.version, "config": self.hashed}
         if self.salt is not None:
             document["outside"] = self.salt()
         document["inputs"] = {role: node.fingerprint for role, node in self.inputs.items()}
+        self._recorded = document
         return document
 
     @property

@@ -73,6 +73,7 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
         relies_on = [line for one, there in rests_on if there is not None for line in judge(one, there, desk)]
         with desk.store.begin(node.name, node.workspace_key) as workspace, watch.during() as tell:
             part, summary = _work(node, desk, watch, workspace)
+            _refuse_moved_sources(node, summary, workspace, part)
             artifact = _commit(node, desk, workspace, part, summary, relies_on, time.monotonic() - began)
             tell(artifact)
     for line in judge(node, artifact, desk):
@@ -80,6 +81,16 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
     seconds = time.monotonic() - began
     watch.log.info("%s %s in %.1f s: %s", node.name, state, seconds, artifact.uri)
     return Outcome(artifact, state, seconds)
+
+
+def _refuse_moved_sources(node: Node, summary: Summary, workspace: Workspace, part: Part) -> None:
+    """What was copied must be what the fingerprint was made from: text may change while a run is on its way."""
+    planned, copied = (None if node.pinned else node.recorded().get("outside")), summary.evidence.get("snapshot")
+    if planned is not None and copied is not None and copied != planned:
+        workspace.drop(part)
+        raise StageError(
+            "the text changed while it was copied", where=node.name, do="run the same command again, once nothing writes to the sources"
+        )
 
 
 def find(node: Node, desk: Desk) -> Artifact | None:

@@ -191,7 +191,7 @@ class DataConfig(Config):
 class TokenizerConfig(Config):
     """Configuration of the stage `tokenizer`: train one, or take an existing one."""
 
-    path: str | None = None
+    path: Placement[str | None] = None
     """Take this existing tokenizer (folder or Hugging Face name) instead of training one."""
     revision: str | None = None
     """Commit or tag of a tokenizer taken from Hugging Face."""

@@ -36,7 +36,7 @@ LEAST: dict[str, Config] = {
 FROZEN: dict[str, tuple[int, str]] = {
     "source": (1, "7f9ac6fbc70b49b1d1c010fdfa487bcd"),
     "curate": (1, "752b32bed154a60bc27f1467601671bf"),
-    "tokenizer": (1, "6fa298ec96ca17b0582d7970be117372"),
+    "tokenizer": (1, "f14186ea17b1b56a46741dbc119bd8a9"),
     "tokenize": (1, "f81645877f0eb466d9f4ce01dbeb8152"),
     "train": (1, "3c4227f312ddf4bfcbb08acc6f8b9a2d"),
     "convert": (1, "77aac6c515936e084cab522dfa689484"),

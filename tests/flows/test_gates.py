@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from contracts.errors import ConfigError, GateError, ResourceError
+from contracts.errors import ConfigError, GateError, ResourceError, StageError
 from flows.desk import Desk
 from flows.explain import explain
 from flows.gate import before_the_run
@@ -157,3 +157,17 @@ def test_explain_tells_a_refusal(recipe: Path) -> None:
     assert rows["curate"].verdict == "reused"
     assert rows["tokenizer"].verdict == "refused"
     assert "bytes a token" in rows["tokenizer"].because[0]
+
+
+@pytest.mark.usefixtures("site")
+def test_text_that_changes_between_plan_and_copy_is_not_committed(recipe: Path) -> None:
+    desk = Desk.of(str(recipe))
+    node = desk.plan.node("source")
+    planned = node.fingerprint
+    (recipe.parent / "texts" / "late.txt").write_text("this page was written after the plan was made")
+    with pytest.raises(StageError, match="changed while it was copied"):
+        perform(node, desk, WATCH)
+    assert desk.store.artifacts() == []
+    again = Desk.of(str(recipe))
+    perform(again.plan.node("source"), again, WATCH)
+    assert again.plan.node("source").fingerprint != planned
