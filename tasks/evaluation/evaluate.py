@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 from infra.job import Progress, Summary
-
 from tasks.data import sources_in
 from tasks.evaluation import compression, documents, harness, items, loading, sampling, shards
 from tasks.evaluation.bigram import WittenBellBigram
