@@ -34,7 +34,7 @@ def uninterrupted(bench: Bench, change: dict[str, Any], monkeypatch: pytest.Monk
     return curve(bench.part(spec, result["part"]))
 
 
-def goes_on(bench: Bench, spec: JobSpec, expected: dict[int, dict[str, float]]) -> dict[str, Any]:
+def assert_goes_on(bench: Bench, spec: JobSpec, expected: dict[int, dict[str, float]]) -> dict[str, Any]:
     result = bench.run(spec)
     assert result["exit"] == 0, result["reason"]
     assert losses(curve(bench.part(spec, result["part"]))) == losses(expected)
@@ -104,7 +104,7 @@ def test_killed_and_gone_on(bench: Bench, monkeypatch: pytest.MonkeyPatch, momen
     spec = bench.spec(phase(**EVERY_SECOND), key="killed")
     for moment in moments:
         killed_at(bench, spec, moment)
-    result = goes_on(bench, spec, expected)
+    result = assert_goes_on(bench, spec, expected)
     assert any("ended without a word" in said for said in result["summary"]["interventions"])
 
 
@@ -144,7 +144,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(bench: Bench, monkeypatch: p
     (saved,) = bench.part_names(spec)
     assert 3 <= int(saved.removeprefix("step-")) < 40
     assert saved.removeprefix("step-").lstrip("0") in result["reason"]
-    again = goes_on(bench, spec, expected)
+    again = assert_goes_on(bench, spec, expected)
     assert len(again["summary"]["interventions"]) == 1, "asked to stop; nothing is said to have ended without a word"
     assert "SIGTERM" in again["summary"]["interventions"][0]
 
@@ -159,7 +159,7 @@ def test_a_full_disk_leaves_the_checkpoint_before_valid(bench: Bench, monkeypatc
     assert (result["exit"], result["code"]) == (76, "resource"), result["reason"]
     assert "no room left" in result["reason"] and "untouched" in result["reason"]
     assert bench.part_names(spec) == ["step-00000004"]
-    goes_on(bench, spec, expected)
+    assert_goes_on(bench, spec, expected)
 
 
 @pytest.mark.timeout(60)

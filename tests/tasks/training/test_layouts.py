@@ -35,7 +35,7 @@ def differences(found: Losses, expected: Losses) -> dict[str, float]:
 RARE = ["tp2 x dp2", "dp4", "muon one, whole sequences", "muon cp2, whole sequences", "muon pp2 x vpp2"]
 
 
-def same_losses(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Losses:
+def assert_same_losses(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch) -> Losses:
     found = run(folder, names, "losses", monkeypatch, 160)
     assert set(found) == set(names)
     assert all(len(values) == 20 for values in found.values())
@@ -46,7 +46,7 @@ def same_losses(folder: Path, names: list[str], monkeypatch: pytest.MonkeyPatch)
 
 @pytest.mark.timeout(170)
 def test_every_layout_has_the_losses_of_one_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    found = same_losses(tmp_path, [name for name in CASES if name not in RARE], monkeypatch)
+    found = assert_same_losses(tmp_path, [name for name in CASES if name not in RARE], monkeypatch)
     for name in ("one", "muon one"):
         assert found[name][-1][0] < found[name][0][0] - 0.1, "the model has learned nothing, so equal losses say little"
     assert abs(found["one"][-1][0] - found["one, whole sequences"][-1][0]) > 1e-3, "document masking changes nothing here"
@@ -55,10 +55,10 @@ def test_every_layout_has_the_losses_of_one_process(tmp_path: Path, monkeypatch:
 @pytest.mark.slow
 @pytest.mark.timeout(170)
 def test_rarer_layouts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    same_losses(tmp_path, ["one", "muon one", *RARE], monkeypatch)
+    assert_same_losses(tmp_path, ["one", "muon one", *RARE], monkeypatch)
 
 
-def goes_on(folder: Path, pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
+def assert_goes_on(folder: Path, pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
     saved = run(folder, sorted({a for a, _ in pairs}), "save", monkeypatch, timeout)
     monkeypatch.setenv("PAIRS", "|".join(f"{a}>{b}" for a, b in pairs))
     found = run(folder, sorted({b for _, b in pairs}), "resume", monkeypatch, timeout)
@@ -75,7 +75,7 @@ def test_checkpoints_go_on_at_other_layouts(tmp_path: Path, monkeypatch: pytest.
         ("one", "one"), ("one", "pp2 x vpp2"), ("tp2, sequence parallel", "dp2, overlap"), ("dp2, overlap", "dp2, overlap"),
         ("pp2 x vpp2", "one"), ("dp2, overlap", "tp2, sequence parallel"), ("muon dp2", "muon one"), ("muon pp2", "muon dp2"),
     ]  # fmt: skip
-    goes_on(tmp_path, pairs, monkeypatch, 80)
+    assert_goes_on(tmp_path, pairs, monkeypatch, 80)
 
 
 @pytest.mark.slow
@@ -83,7 +83,7 @@ def test_checkpoints_go_on_at_other_layouts(tmp_path: Path, monkeypatch: pytest.
 def test_every_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name for name in ADAMW if "whole" not in name and "recompute" not in name]
     pairs = [*itertools.product(names, names), ("cp2, whole sequences", "one, whole sequences")]
-    goes_on(tmp_path, pairs, monkeypatch, 440)
+    assert_goes_on(tmp_path, pairs, monkeypatch, 440)
 
 
 @pytest.mark.slow
@@ -91,4 +91,4 @@ def test_every_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: p
 def test_every_muon_checkpoint_goes_on_at_every_layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [name for name in MUON if "whole" not in name]
     pairs = [*itertools.product(names, names), ("muon cp2, whole sequences", "muon one, whole sequences")]
-    goes_on(tmp_path, pairs, monkeypatch, 140)
+    assert_goes_on(tmp_path, pairs, monkeypatch, 140)
