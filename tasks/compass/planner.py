@@ -68,6 +68,12 @@ def check_layout(recipe: RecipeLike, phase: PhaseLike) -> list[Finding]:
         )
     except ConfigError as error:
         return [Finding(level="block", topic="layout", what=f"{phase.name}: {error.what}", do=error.do)]
+    if phase.layout.context_parallel_size > 1 and recipe.model.document_masking:
+        # Transformer Engine cuts every packed document into 2 x context_parallel_size equal chunks, so its length must divide by that.
+        multiple = 2 * phase.layout.context_parallel_size
+        what = f"{phase.name}: context parallelism with packed documents needs documents padded to multiples of {multiple} tokens"
+        do = "tokenize with such padding, or switch model.document_masking off; the trainer refuses any other document"
+        return [Finding(level="warn", topic="layout", what=what, do=do)]
     return []
 
 
