@@ -50,7 +50,7 @@ class Stack:
         """Run `smolflow ARGUMENTS`, which must be refused as a person can act on; returns what it said."""
         done = self.command(*arguments, timeout=timeout, check=False)
         assert done.returncode == 1, f"ended with {done.returncode}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
-        assert done.stderr.startswith("smolflow: "), done.stderr[-3000:]
+        assert "\nsmolflow: " in f"\n{done.stderr}", done.stderr[-3000:]
         assert "Traceback" not in done.stderr, done.stderr[-3000:]
         return done.stderr
 
@@ -69,9 +69,19 @@ class Stack:
 
     def submit(self, deployment: str = "playbook/cpu", **parameters: Any) -> str:
         """Create a run of a deployment, as the UI's form does; returns the run's id."""
-        found = httpx.get(f"{self.prefect}/api/deployments/name/{deployment}").json()
+        found = httpx.get(f"{self.prefect}/api/deployments/name/{deployment}", timeout=30).json()
         body = {"parameters": found["parameters"] | parameters}
-        return str(httpx.post(f"{self.prefect}/api/deployments/{found['id']}/create_flow_run", json=body).raise_for_status().json()["id"])
+        return str(self._post(f"deployments/{found['id']}/create_flow_run", body).json()["id"])
+
+    def _post(self, call: str, body: dict[str, Any]) -> httpx.Response:
+        """Ask the Prefect API, again while it says that it is busy (503: its database is locked), as the UI and the client do."""
+
+        def answer() -> httpx.Response | None:
+            said = httpx.post(f"{self.prefect}/api/{call}", json=body, timeout=30)
+            return said.raise_for_status() if said.status_code != 503 else None
+
+        found: httpx.Response = wait_until(answer, 60, f"the Prefect server stays busy: {call}")
+        return found
 
     def flow_run(self, run_id: str) -> dict[str, Any]:
         """A flow run as the API tells it."""
@@ -79,9 +89,15 @@ class Stack:
 
     def set_state(self, run_id: str, kind: str, **more: Any) -> None:
         """What the Cancel and Retry buttons of the UI do."""
-        force = kind == "SCHEDULED"
-        body = {"state": {"type": kind, **more}, "force": force}
-        httpx.post(f"{self.prefect}/api/flow_runs/{run_id}/set_state", json=body, timeout=30).raise_for_status()
+        self._post(f"flow_runs/{run_id}/set_state", {"state": {"type": kind, **more}, "force": kind == "SCHEDULED"})
+
+    def flow_runs(self, **query: Any) -> list[dict[str, Any]]:
+        """Flow runs, oldest first."""
+        return list(self._post("flow_runs/filter", {"sort": "START_TIME_ASC", "limit": 200, **query}).json())
+
+    def fingerprints(self, overrides: Sequence[str] = ()) -> dict[str, str]:
+        """Identity of every stage of the smoke recipe with these overrides."""
+        return {row["stage"]: row["fingerprint"] for row in self.json("explain", "--recipe", "smoke", *sets(overrides))}
 
     def ends(self, run_id: str, seconds: float = 240) -> str:
         """Wait for a run's final state; returns its type."""

@@ -100,5 +100,4 @@ def test_a_run_started_from_the_form_completes(page: Page, smoke: Stack, tmp_pat
 
 def runs_of(stack: Stack, deployment: str) -> list[dict[str, Any]]:
     """Runs of one deployment."""
-    body = {"deployments": {"id": {"any_": [deployment]}}, "limit": 200}
-    return list(httpx.post(f"{stack.prefect}/api/flow_runs/filter", json=body).json())
+    return stack.flow_runs(deployments={"id": {"any_": [deployment]}})

@@ -15,12 +15,12 @@ from tests.e2e.driving import Stack, sets, wait_until
 from tests.e2e.mlflow_api import loss_steps, mlflow_run
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
-STEPS = 500
+STEPS = 400
 LONGER = [f"training.phases.stable.tokens={STEPS * 1024}", "training.phases.stable.checkpoint_every=50"]
 
 
 def longer(seed: int) -> list[str]:
-    """Overrides for a stable phase of some 25 s that no other test trains."""
+    """Overrides for a stable phase of some 20 s that no other test trains."""
     return [*LONGER, f"training.seed={seed}"]
 
 
@@ -43,14 +43,15 @@ def test_cancel_saves_and_retry_goes_on(smoke: Stack) -> None:
     smoke.set_state(run, "CANCELLING")
     assert smoke.ends(run, 60) == "CANCELLED"
     wait_until(lambda: not smoke.ranks() and not smoke.flow_processes(), 15, "processes outlived the cancelled run")
-    saved = checkpoints_of(smoke, overrides)
+    saved = checkpoints(smoke)
     assert saved[-1] >= int(workspace[-1].partition("step-")[2])
     assert saved[-1] % 50, "it was saved when it was asked to end"
     smoke.set_state(run, "SCHEDULED", name="AwaitingRetry")
     wait_until(lambda: smoke.flow_run(run)["run_count"] == 2, 60, "the run was not taken again")
     assert smoke.ends(run, 300) == "COMPLETED"
     assert f"begins after step {saved[-1]} of {STEPS}" in smoke.command("logs", run, "--lines", "1000").stdout
-    assert loss_steps(smoke, mlflow_run(smoke, "smoke", "train-stable")) == set(range(1, STEPS + 1))
+    identity = smoke.fingerprints(overrides)["train-stable"]
+    assert loss_steps(smoke, mlflow_run(smoke, "smoke", identity)) == set(range(1, STEPS + 1))
 
 
 def test_killed_ranks_are_told_and_the_rest_ends_with_the_losses_of_an_undisturbed_run(smoke: Stack, tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_killed_ranks_are_told_and_the_rest_ends_with_the_losses_of_an_undisturb
     assert "Crashed" in said, said
     assert smoke.ranks() == []
     smoke.command(*stage)
-    manifest = smoke.json("show", fingerprint(smoke, overrides))["manifest"]
+    manifest = smoke.json("show", smoke.fingerprints(overrides)["train-stable"])["manifest"]
     assert len([one for one in manifest["interventions"] if "ended without a word" in one]) == 2
     assert losses(smoke, overrides) == losses(undisturbed(smoke, tmp_path, stage), overrides)
 
@@ -91,15 +92,9 @@ def undisturbed(stack: Stack, root: Path, stage: tuple[str, ...]) -> Stack:
     return other
 
 
-def fingerprint(stack: Stack, overrides: list[str], stage: str = "train-stable") -> str:
-    """Identity of a stage of this recipe."""
-    rows = stack.json("explain", "--recipe", "smoke", *sets(overrides))
-    return str(next(row["fingerprint"] for row in rows if row["stage"] == stage))
-
-
 def losses(stack: Stack, overrides: list[str]) -> list[tuple[int, float]]:
     """(step, loss) of the committed stable phase: every step once, in order."""
-    manifest = stack.json("show", fingerprint(stack, overrides))["manifest"]
+    manifest = stack.json("show", stack.fingerprints(overrides)["train-stable"])["manifest"]
     (place,) = (file["at"] for file in manifest["files"] if file["path"] == "metrics.jsonl")
     store = Path(yaml.safe_load(Path(stack.env["SMOLFLOW_SITE"]).read_text()).get("store", stack.home / "store"))
     lines = [json.loads(line) for line in (store / place).read_text().splitlines()]
@@ -108,7 +103,7 @@ def losses(stack: Stack, overrides: list[str]) -> list[tuple[int, float]]:
     return found
 
 
-def checkpoints_of(stack: Stack, overrides: list[str]) -> list[int]:
+def checkpoints(stack: Stack) -> list[int]:
     """Steps of the checkpoints in the workspace that was worked in last."""
     root = stack.home / "store" / "workspaces" / "train-stable"
     workspace = max(root.iterdir(), key=lambda place: max(path.stat().st_mtime for path in place.rglob("part.json")))
@@ -142,7 +137,8 @@ def test_training_goes_on_while_both_servers_are_away(smoke: Stack) -> None:
     told, complaints = following.communicate(timeout=200)
     assert following.returncode == 0, told + complaints
     assert "Prefect server does not answer" in told
-    wait_until(lambda: loss_steps(smoke, mlflow_run(smoke, "smoke", "train-stable")) == set(range(1, STEPS + 1)), 30, "points are missing")
+    identity = smoke.fingerprints(overrides)["train-stable"]
+    wait_until(lambda: loss_steps(smoke, mlflow_run(smoke, "smoke", identity)) == set(range(1, STEPS + 1)), 30, "points are missing")
 
 
 def test_down_settles_the_run_and_the_next_one_goes_on(smoke: Stack) -> None:
@@ -156,7 +152,7 @@ def test_down_settles_the_run_and_the_next_one_goes_on(smoke: Stack) -> None:
     _, said = following.communicate(timeout=60)
     assert following.returncode == 1
     assert "Cancelled" in said and "newest checkpoint" in said, said
-    saved = checkpoints_of(smoke, overrides)
+    saved = checkpoints(smoke)
     assert saved and saved[-1] < STEPS
     smoke.command("up")
     done: dict[str, Any] = smoke.json(*stage)

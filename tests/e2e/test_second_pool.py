@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import boto3
-import httpx
 import pytest
 
 from infra.site import CHECKOUT, Site
@@ -65,7 +64,7 @@ def test_training_on_a_pool_that_shares_nothing_but_the_store(tmp_path: Path, s3
     worker = second_worker(stack, here, there, s3)
     try:
         stack.command("run", "--recipe", "smoke", timeout=400)
-        runs = httpx.post(f"{stack.prefect}/api/flow_runs/filter", json={"limit": 200}).json()
+        runs = stack.flow_runs()
     finally:
         worker.send_signal(signal.SIGTERM)
         worker.wait(60)
