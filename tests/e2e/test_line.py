@@ -83,7 +83,7 @@ def test_logs_name_the_stages(smoke: Stack) -> None:
     told = smoke.command("logs", first["id"], "--lines", "400").stdout
     assert "smoke · playbook: Completed" in told
     assert re.search(r"train-stable\s+train-stable ran in", told)
-    assert "gate documents: passed" in told
+    assert "gate curate/documents: passed" in told
 
 
 def test_metrics_are_in_mlflow(smoke: Stack) -> None:
