@@ -111,16 +111,23 @@ class Page:
         return str(self.value("document.body.innerText"))
 
     def click(self, label: str, seconds: float = 60) -> None:
-        """Wait for a button or link whose text is `label`, and press it with the mouse, in its middle."""
+        """Wait for a button or link whose text is `label` and that stands still, and press it with the mouse, in its middle."""
         find = f"""(() => {{
             const found = [...document.querySelectorAll('button, a, [role=button], [role=menuitem]')]
                 .filter(e => e.innerText.trim() === {json.dumps(label)} && e.getBoundingClientRect().width > 0 && !e.disabled).at(-1);
             if (!found) return null;
-            found.scrollIntoView({{block: 'center'}});
-            const box = found.getBoundingClientRect();
-            return [box.x + box.width / 2, box.y + box.height / 2];
+            found.scrollIntoView({{block: 'center', behavior: 'instant'}});
+            const box = found.getBoundingClientRect(), x = box.x + box.width / 2, y = box.y + box.height / 2;
+            return found.contains(document.elementFromPoint(x, y)) ? [x, y] : null;
         }})()"""
-        x, y = wait_until(lambda: self.value(find), seconds, f"no button '{label}' on {self.value('location.href')}:\n{self.text()[:2000]}")
+        seen: list[Any] = [None]
+
+        def still() -> Any:
+            seen.append(self.value(find))
+            return seen[-1] if seen[-1] == seen[-2] else None
+
+        x, y = wait_until(still, seconds, f"no button '{label}' to press")
+        self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
 
