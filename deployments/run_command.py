@@ -15,7 +15,7 @@ from deployments.output import as_json, table
 from flows.desk import Desk
 from flows.gate import before_the_run
 from flows.plan import Node
-from flows.recipe import BUILT_IN, read
+from flows.recipe import BUILT_IN
 from flows.results import MODEL, REPORT, result
 from flows.stage import already_there
 from infra.store import ArtifactMissing
@@ -41,7 +41,7 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
         ResourceError: the local stack is not up, or the machine is too small for the recipe.
         StageError: the run did not complete.
     """
-    desk = Desk.of(_published(recipe, overrides), overrides)
+    desk = Desk.of(_published(recipe), overrides)
     if desk.reference != recipe and not json:
         print(f"{recipe} is published as {desk.reference}: the name it has in the Prefect UI's form", flush=True)
     wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
@@ -50,9 +50,8 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
         if stage:
             _inputs_there(wanted[0], desk, recipe)
         if any(node.kind.craft == "training" and node.name not in done for node in wanted):
-            list(
-                before_the_run(desk, desk.site.pool_of("playbook"))
-            )  # a plan that cannot work is refused here, not in a run's log; the run itself logs the findings
+            # A plan that cannot work is refused here, not in a run's log; what else there is to say the run itself logs.
+            list(before_the_run(desk, desk.site.pool_of("playbook")))
         with redirect_stdout(sys.stderr) if json else nullcontext():  # a program reads the answer alone
             _run(desk, wanted, done, stage, here)
     elif not json:
@@ -68,13 +67,12 @@ def _inputs_there(node: Node, desk: Desk, recipe: str) -> None:
             raise ArtifactMissing(f"'{node.name}' reads '{one.name}', which is not in {desk.store.url}", do=do)
 
 
-def _published(recipe: str, overrides: Sequence[str]) -> str:
+def _published(recipe: str) -> str:
     """A built-in name as it is; a person's own file goes to the store, so that any worker reads the same recipe."""
     if recipe.startswith("store:") or (BUILT_IN / f"{recipe}.yaml").is_file():
         return recipe
-    read(recipe)
-    mine = Desk.of(recipe, overrides)
-    return mine.store.publish(Desk.of(recipe).plan.recipe.to_yaml(), kind="recipe")
+    mine = Desk.of(recipe)
+    return mine.store.publish(mine.plan.recipe.to_yaml(), kind="recipe")
 
 
 def _run(desk: Desk, wanted: list[Node], done: set[str], stage: str | None, here: bool) -> None:

@@ -117,10 +117,18 @@ def _summary(artifact: Artifact) -> dict[str, Any]:
     }
 
 
-def _lineage(artifact: Artifact, store: Store, depth: int = 0) -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = [{"depth": depth, **_summary(artifact)}]
-    for reference in artifact.manifest.inputs.values():
-        parent = store.find(reference.fingerprint)
-        if parent is not None and not any(row["fingerprint"] == parent.fingerprint for row in rows):
-            rows += _lineage(parent, store, depth + 1)
+def _lineage(artifact: Artifact, store: Store) -> list[dict[str, Any]]:
+    """Every artifact it came from, once, each under the first that names it: without that the paths of the DAG multiply."""
+    rows: list[dict[str, Any]] = []
+    seen: set[str] = set()
+
+    def visit(one: Artifact, depth: int) -> None:
+        rows.append({"depth": depth, **_summary(one)})
+        seen.add(one.fingerprint)
+        for reference in one.manifest.inputs.values():
+            parent = None if reference.fingerprint in seen else store.find(reference.fingerprint, reference.stage)
+            if parent is not None:
+                visit(parent, depth + 1)
+
+    visit(artifact, 0)
     return rows

@@ -52,8 +52,3 @@ class Desk:
     def job_dir(self, node: Node) -> Path:
         """The pinned local folder in which `node` works; the same for every attempt, so that a resume finds leftovers."""
         return Path(self.site.scratch) / "jobs" / f"{node.name}-{node.workspace_key[:12]}"
-
-    @property
-    def inputs_root(self) -> Path:
-        """Where artifacts are materialised on this node."""
-        return Path(self.site.scratch) / "artifacts"

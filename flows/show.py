@@ -6,7 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from types import TracebackType
 from typing import Any, Self, cast
 from uuid import UUID
@@ -58,13 +58,9 @@ class StageDisplay:
     @contextmanager
     def during(self) -> Iterator[Callable[[Artifact], None]]:
         """Ship the stage's curves to MLflow while it works, and its figures when it is told the artifact."""
-        self._tracker.start()
-        try:
+        with self._tracker.running():
             yield self._record
-        except BaseException:
-            self._tracker.stop("FAILED")
-            raise
-        if self._tracker.stop("FINISHED"):  # else the folder holds what MLflow has not seen yet
+        if self._tracker.complete:  # else the folder holds what MLflow has not seen yet
             shutil.rmtree(self._desk.job_dir(self._node), ignore_errors=True)
 
     def _record(self, artifact: Artifact) -> None:
@@ -97,21 +93,13 @@ class StageDisplay:
     def _show_loss(self, outcome: Outcome) -> None:
         from tasks.reporting import loss_image
 
-        folder = self._desk.store.materialise(outcome.artifact, self._desk.inputs_root, ["metrics.jsonl"])
+        folder = self._desk.store.materialise(outcome.artifact, self._desk.site.scratch / "artifacts", ["metrics.jsonl"])
         create_image_artifact(loss_image(folder / "metrics.jsonl"), key=_key(f"loss-{self._node.name}"), description="training loss")
 
 
-@contextmanager
-def playbook_in_mlflow(desk: Desk) -> Iterator[None]:
+def playbook_in_mlflow(desk: Desk) -> AbstractContextManager[None]:
     """The MLflow run in which the stages of this playbook run are nested."""
-    tracker = Tracker.for_playbook(desk.site, desk.plan.recipe.name, str(runtime.flow_run.id))
-    tracker.start()
-    try:
-        yield
-    except BaseException:
-        tracker.stop("FAILED")
-        raise
-    tracker.stop("FINISHED")
+    return Tracker.for_playbook(desk.site, desk.plan.recipe.name, str(runtime.flow_run.id)).running()
 
 
 def show_plan(desk: Desk, states: dict[str, str]) -> None:

@@ -18,7 +18,7 @@ from contracts.errors import StageError
 from flows.desk import Desk
 from flows.gate import judge
 from flows.plan import Node
-from infra.job import Exit, InputRef, JobSpec, Progress, Summary, code_version, machine, result_part, versions
+from infra.job import Exit, Job, JobSpec, Progress, Summary, code_version, machine, result_part, versions
 from infra.launchers.torchrun import Result, launch
 from infra.store import Artifact, Part, StoreError, Workspace
 
@@ -67,14 +67,13 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
     state = "reused"
     if artifact is None:
         state = "ran"
-        for one in node.inputs.values():
-            desk.store.require(one.name, one.fingerprint)
+        inputs = {role: desk.store.require(one.name, one.fingerprint) for role, one in node.inputs.items()}
         rests_on = [(one, find(one, desk)) for one in desk.plan.upstream(node)]
         relies_on = [line for one, there in rests_on if there is not None for line in judge(one, there, desk)]
         with desk.store.begin(node.name, node.workspace_key) as workspace, watch.during() as tell:
             part, summary = _work(node, desk, watch, workspace)
             _refuse_moved_sources(node, summary, workspace, part)
-            artifact = _commit(node, desk, workspace, part, summary, relies_on, time.monotonic() - began)
+            artifact = _commit(node, inputs, workspace, part, summary, relies_on, time.monotonic() - began)
             tell(artifact)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
@@ -120,19 +119,19 @@ def already_there(node: Node, desk: Desk) -> bool:
 
 def _work(node: Node, desk: Desk, watch: Watch, workspace: Workspace) -> tuple[Part, Summary]:
     """The part that holds the result, and what is to be said about it."""
-    job = desk.job_dir(node)
-    job.mkdir(parents=True, exist_ok=True)
+    job = Job(desk.job_dir(node), desk.site.scratch)
+    job.folder.mkdir(parents=True, exist_ok=True)
     if node.kind.craft:
-        return _in_worker(node, desk, watch, workspace, job)
+        return _in_worker(node, desk, watch, workspace, job.folder)
     module, _, name = node.kind.body.partition(":")
     body: Callable[..., Summary] = getattr(importlib.import_module(module), name)
-    given = node.request or (lambda node, desk: (node.config, materialised(node.references(), desk)))
+    given = node.request or (lambda node, desk: (node.config, job.materialise(desk.store, node.references())))
 
     def make(out: Path) -> Summary:
         config, folders = given(node, desk)
         return body(config, folders, out, watch.progress)
 
-    part = result_part(workspace, job, make)
+    part = result_part(workspace, job.folder, make)
     return part, Summary.parse(part.meta)
 
 
@@ -145,7 +144,7 @@ def _in_worker(node: Node, desk: Desk, watch: Watch, workspace: Workspace, job: 
         watch.log.warning("%s; started again (%d of %d)", result.reason.partition("\n")[0], again, RETRIES)
         time.sleep(RETRY_SECONDS)
         result = _launched(spec, desk, watch, job)
-    if result.code != 0:
+    if result.code != Exit.DONE:
         raise _failure(node, result)
     done = next((part for part in workspace.parts() if part.name == result.part), None)
     if done is None:
@@ -159,9 +158,9 @@ def _launched(spec: JobSpec, desk: Desk, watch: Watch, job: Path) -> Result:
 
 
 def _failure(node: Node, result: Result) -> StageError:
-    advice = {
-        75: "run the same command again: it goes on from the newest checkpoint",
-        76: "read the reason, decide, then run again; `smolflow explain` tells what would re-run",
+    advice: dict[int, str] = {
+        Exit.RESUME: "run the same command again: it goes on from the newest checkpoint",
+        Exit.DECIDE: "read the reason, decide, then run again; `smolflow explain` tells what would re-run",
     }
     do = advice.get(result.code, f"read {result.log}; then run the same command again, it goes on from what is saved")
     return StageError(result.reason or f"worker ended with exit code {result.code}", where=node.name, do=do)
@@ -184,13 +183,9 @@ def job_spec(node: Node, desk: Desk, lease: int | None) -> JobSpec:
     )
 
 
-def materialised(references: Mapping[str, InputRef], desk: Desk) -> dict[str, Path]:
-    """Local, verified folders of the inputs, by role."""
-    found = {role: desk.store.require(ref.stage, ref.fingerprint) for role, ref in references.items()}
-    return {role: desk.store.materialise(artifact, desk.inputs_root) for role, artifact in found.items()}
-
-
-def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: Summary, relies_on: list[str], seconds: float) -> Artifact:
+def _commit(
+    node: Node, inputs: Mapping[str, Artifact], workspace: Workspace, part: Part, summary: Summary, relies_on: list[str], seconds: float
+) -> Artifact:
     ledger = summary.evidence.get("ledger", {}).get("seconds", {})
     cost = max(seconds, sum(ledger.values()))  # the ledger of a resumed job counts its earlier attempts too
     return workspace.commit(
@@ -198,7 +193,7 @@ def _commit(node: Node, desk: Desk, workspace: Workspace, part: Part, summary: S
         [part],
         stage_version=node.kind.version,
         config=node.recorded(),
-        inputs={role: desk.store.require(ref.stage, ref.fingerprint) for role, ref in node.references().items()},
+        inputs=inputs,
         counts=summary.counts,
         metrics=summary.metrics,
         evidence=summary.evidence | ({"gates_relied_on": relies_on} if relies_on else {}),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -37,6 +38,8 @@ class Tracker:
         self._wake, self._idle, self._over = threading.Event(), threading.Event(), threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True, name="mlflow-shipper")
         self.trouble = ""
+        self.complete = False
+        """Whether everything had arrived when `running` ended."""
 
     @classmethod
     def for_stage(
@@ -67,6 +70,17 @@ class Tracker:
         """Tracker of the playbook run with id `run`, in which its stages are nested."""
         ledger = Ledger(url=site.mlflow.url, experiment=recipe, name="playbook", key=f"playbook-{run}")
         return cls(site.scratch / "jobs" / f"playbook-{run}", ledger, own_folder=True)
+
+    @contextmanager
+    def running(self) -> Iterator[None]:
+        """Ship while the block works, and end the MLflow run with it: FINISHED, or FAILED where it raises; see `complete`."""
+        self.start()
+        status = "FAILED"
+        try:
+            yield
+            status = "FINISHED"
+        finally:
+            self.complete = self.stop(status)
 
     def start(self) -> None:
         """Begin to ship, in a thread; what an earlier attempt left goes first."""
