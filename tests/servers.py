@@ -8,6 +8,7 @@ A start takes 10 to 50 s, so they live as long as the test module.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -42,23 +43,26 @@ def stop_all(site: Site) -> None:
         stop(site.home, record)
 
 
-@pytest.fixture(scope="module")
-def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """A site whose Prefect server runs."""
-    site = local_site(tmp_path_factory.mktemp("prefect"))
+@contextmanager
+def site_with(root: Path, server: str) -> Iterator[Site]:
+    """A site under `root` one of whose servers runs, until the block ends."""
+    site = local_site(root)
     try:
-        start_server(site, "prefect")
+        start_server(site, server)
         yield site
     finally:
         stop_all(site)
+
+
+@pytest.fixture(scope="module")
+def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """A site whose Prefect server runs."""
+    with site_with(tmp_path_factory.mktemp("prefect"), "prefect") as site:
+        yield site
 
 
 @pytest.fixture(scope="module")
 def mlflow_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     """A site whose MLflow server runs."""
-    site = local_site(tmp_path_factory.mktemp("mlflow"))
-    try:
-        start_server(site, "mlflow")
+    with site_with(tmp_path_factory.mktemp("mlflow"), "mlflow") as site:
         yield site
-    finally:
-        stop_all(site)
