@@ -1,0 +1,90 @@
+"""Sufficient statistics of an evaluation: what every table, interval and paired comparison is derived from."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from statistics import fmean
+
+from pydantic import Field
+
+from contracts.config import Config
+from contracts.errors import InputError
+
+__all__ = ["FILE", "Scores", "lower_is_better", "read"]
+
+FILE = "scores.json"
+BITS, ACCURACY = "bits_per_byte", "accuracy"
+
+
+class Compressed(Config):
+    """One source's held-out documents, each with what the model needs for it; all lists have one element a document."""
+
+    documents: list[str]
+    """Ids."""
+    bits: list[float]
+    """Bits under the model."""
+    bytes: list[int]
+    """UTF-8 bytes scored."""
+    bigram_bits: list[float] = Field([])
+    """Bits under the token bigram; empty where there is none."""
+
+
+class Answered(Config):
+    """One task's items, each with what the model made of it."""
+
+    items: list[str]
+    """Digest of each item: prompt and choices."""
+    right: list[float]
+    """1 right, 0 wrong; with several samples of an item the share of them that is right."""
+    samples: int = 1
+    """Answers taken of each item (avg@k)."""
+    chance: float = 0.0
+    """What guessing scores."""
+    generative: bool = False
+    """Whether the answer was generated."""
+
+
+class Scores(Config):
+    """scores.json of an evaluation."""
+
+    suite: str
+    """Name and version of the suite, and the digest of everything that must be equal for two results to be compared."""
+    tokenizer: str
+    """Digest of the tokenizer: a loss compares within one only; bits per byte and accuracy compare across."""
+    backend: str
+    """What computed it, with version: transformers, megatron-core (not converted) or vLLM."""
+    tokens_seen: int = 0
+    """Tokens the model was trained on, where known."""
+    diverged_at: int | None = None
+    """Step at which training was stopped as diverged: then nothing was measured."""
+    compressed: dict[str, Compressed] = Field({})
+    """By source."""
+    answered: dict[str, Answered] = Field({})
+    """By task."""
+    left_out: dict[str, str] = Field({})
+    """Task -> why it did not run."""
+
+    def values(self) -> dict[str, float]:
+        """Metric -> value: bits_per_byte/SOURCE, their mean bits_per_byte, accuracy/TASK. A missing source blocks the mean."""
+        found = {f"{BITS}/{source}": sum(one.bits) / sum(one.bytes) for source, one in self.compressed.items() if sum(one.bytes)}
+        if found and len(found) == len(self.compressed):
+            found[BITS] = fmean(found.values())
+        return found | {f"{ACCURACY}/{task}": fmean(one.right) for task, one in self.answered.items() if one.right}
+
+
+def lower_is_better(metric: str) -> bool:
+    """Direction of a metric: bits per byte and losses go down, accuracies up."""
+    return not metric.startswith(ACCURACY)
+
+
+def read(folder: Path) -> Scores:
+    """The statistics in an evaluation's artifact.
+
+    Raises:
+        InputError: it has none that can be read: it is no evaluation, or one of an older version.
+    """
+    try:
+        return Scores.parse(json.loads((folder / FILE).read_text()), FILE)
+    except (OSError, ValueError) as error:
+        raise InputError(f"no evaluation can be read: {error}", where=str(folder), do="run the stage evaluate again") from None
