@@ -25,7 +25,7 @@ def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None) -> Plan:
         checkpoint = train.add(plan, phase, shards, checkpoint)
     assert checkpoint is not None  # a recipe has at least one phase
     model = convert.add(plan, checkpoint, tokens, documents)
-    evaluate.add(plan, model, shards, documents)
+    evaluate.add(plan, model=model, checkpoint=checkpoint, tokenizer=tokens, shards=shards, curate=documents)
     report.add(plan)
     for name in pinned or {}:
         plan.node(name)  # an unknown name is refused, with the known ones

@@ -62,6 +62,8 @@ class SamplingConfig(Config):
 class EvaluationConfig(Config):
     """Configuration of the stage `evaluate`."""
 
+    backend: Literal["transformers", "megatron", "vllm"] = "transformers"
+    """transformers: the converted, parity-checked model; megatron: the training checkpoint as it is; vllm: the converted model on a GPU."""
     bits_per_byte: BitsPerByteConfig = BitsPerByteConfig()
     """Bits per byte of held-out text."""
     pairs: PairsConfig = PairsConfig()
