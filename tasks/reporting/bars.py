@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from html import escape
 
 from tasks.reporting.axes import Axis, duration, short
+from tasks.reporting.svg import WIDTH, cut, frame
 from tasks.reporting.view import Accuracy, BitsPerByte, Interval, SourceView, StageView
 
-WIDTH, LABEL, RIGHT = 1040, 190, 150
+LABEL, RIGHT = 190, 150
 
 
 def bits_plot(rows: Sequence[BitsPerByte]) -> str:
@@ -28,7 +29,7 @@ def bits_plot(rows: Sequence[BitsPerByte]) -> str:
             verdict = f"{row.model.value / row.bigram.value - 1:+.1%} vs bigram"
             body.append(f'<text class="tick" x="{WIDTH - RIGHT + 14}" y="{y + 12}">{verdict}</text>')
         body.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 28}">{_interval(row.model, 3)}</text>')
-    return _svg("Bits per byte on held-out text", 34 + 46 * len(rows) + 40, body)
+    return frame("Bits per byte on held-out text", 34 + 46 * len(rows) + 40, body)
 
 
 def accuracy_plot(rows: Sequence[Accuracy]) -> str:
@@ -45,7 +46,7 @@ def accuracy_plot(rows: Sequence[Accuracy]) -> str:
         body.append(f'<circle class="dot c1" cx="{x.at(row.score.value)}" cy="{y + 16}" r="5"/>')
         body.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 14}">{_interval(row.score, 3)}</text>')
         body.append(f'<text class="tick" x="{WIDTH - RIGHT + 14}" y="{y + 29}">{row.questions:,} questions</text>')
-    return _svg("Accuracy", 34 + 40 * len(rows) + 40, body)
+    return frame("Accuracy", 34 + 40 * len(rows) + 40, body)
 
 
 def removal_plot(sources: Sequence[SourceView]) -> str:
@@ -65,7 +66,7 @@ def removal_plot(sources: Sequence[SourceView]) -> str:
             )
             left += width
         body.append(f'<text class="value" x="{WIDTH - RIGHT + 14}" y="{y + 20}">{short(sum(parts.values()))}B of text</text>')
-    return _svg("What became of the text", 30 + 40 * len(rows) + 8, body)
+    return frame("What became of the text", 30 + 40 * len(rows) + 8, body)
 
 
 def time_plot(stages: Sequence[StageView]) -> str:
@@ -81,7 +82,7 @@ def time_plot(stages: Sequence[StageView]) -> str:
         body.append(_label(stage.name, y + 16))
         body.append(f'<rect class="bar c1" x="{LABEL}" y="{y + 3}" width="{max(1.5, x.at(seconds) - LABEL):.1f}" height="17" rx="2"/>')
         body.append(f'<text class="value" x="{x.at(seconds) + 10:.1f}" y="{y + 16}">{duration(seconds)} · {seconds / total:.0%}</text>')
-    return _svg("Where the time went", 12 + 28 * len(rows), body)
+    return frame("Where the time went", 12 + 28 * len(rows), body)
 
 
 def _interval(value: Interval, digits: int) -> str:
@@ -98,8 +99,7 @@ def _whisker(value: Interval, x: Axis, y: float) -> str:
 
 
 def _label(text: str, y: float) -> str:
-    cut = text if len(text) <= 26 else text[:25] + "…"
-    return f'<text class="label" x="{LABEL - 12}" y="{y}" text-anchor="end">{escape(cut)}</text>'
+    return f'<text class="label" x="{LABEL - 12}" y="{y}" text-anchor="end">{escape(cut(text, 26))}</text>'
 
 
 def _scale(x: Axis, base: float, label: str) -> str:
@@ -124,9 +124,3 @@ def _key(entries: Sequence[tuple[str, str]]) -> str:
         left += 44 + 7 * len(text)
     return "".join(out)
 
-
-def _svg(title: str, height: int, body: Sequence[str]) -> str:
-    return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>{"".join(body)}</svg>'
-    )

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field
 from html import escape
 
 from tasks.reporting.axes import Axis, short, span
+from tasks.reporting.svg import WIDTH, frame
 from tasks.reporting.view import PhaseCurve, Points
 
-WIDTH, LEFT, RIGHT, TOP, BOTTOM = 1040, 64, 16, 30, 40
+LEFT, RIGHT, TOP, BOTTOM = 64, 16, 30, 40
 MAX_POINTS = 1200
 
 
@@ -49,7 +50,7 @@ def line_plot(plot: Plot) -> str:
     low, high = span([v for s in drawn for _, v in s.points], zero=plot.zero)
     y = Axis(low, high + (high - low) * (0.24 if plot.height < 250 else 0.04), plot.height - BOTTOM, TOP)  # room for the phases' names
     body = [_bands(plot, x), _grid(plot, x, y), *[_series(s, x, y) for s in drawn], _legend(drawn)]
-    return _svg(plot.title, plot.height, "".join(body))
+    return frame(plot.title, plot.height, body)
 
 
 def loss_plot(phases: Sequence[PhaseCurve], x_label: str = "tokens seen") -> str:
@@ -148,11 +149,5 @@ def _legend(series: Sequence[Series]) -> str:
 
 
 def _empty(title: str) -> str:
-    return _svg(title, 60, f'<text class="note" x="{LEFT}" y="34">{escape(title)}: nothing was logged</text>')
+    return frame(title, 60, [f'<text class="note" x="{LEFT}" y="34">{escape(title)}: nothing was logged</text>'])
 
-
-def _svg(title: str, height: int, body: str) -> str:
-    return (
-        f'<svg class="plot" viewBox="0 0 {WIDTH} {height}" xmlns="http://www.w3.org/2000/svg" role="img" '
-        f'aria-label="{escape(title, quote=True)}"><title>{escape(title)}</title>{body}</svg>'
-    )
