@@ -6,6 +6,7 @@ re-checks, never re-trains), so forgetting the mark re-runs too much and never t
 
 from __future__ import annotations
 
+import copy
 import difflib
 import hashlib
 import json
@@ -61,14 +62,33 @@ class Config(BaseModel):
         return dump_yaml(self.model_dump(mode="json"))
 
     def override(self, assignments: Sequence[str]) -> Self:
-        """A copy with `a.b=c` assignments applied (values are YAML; a list element is addressed by its index or its `name`)."""
+        """A copy with `a.b=c` assignments applied, in order; values are YAML, paths as `assign` reads them."""
         data = self.model_dump(mode="json")
         for assignment in assignments:
             path, found, value = assignment.partition("=")
             if not found or not path.strip():
                 raise ConfigError(f"'{assignment}' is not of the form key.path=value", do="write for example training.seed=7")
-            _assign(data, path.strip().split("."), load_yaml(value, f"override '{assignment}'"), assignment)
+            assign(data, path.strip(), load_yaml(value, f"override '{assignment}'"), assignment)
         return type(self).parse(data, "override")
+
+
+def assign(data: Any, path: str, value: Any, assignment: str = "") -> None:
+    """Put `value` at a dotted `path` of a JSON-like document, in place.
+
+    A list element is addressed by its index or its `name`; `*` stands for every element of a list or every key of a mapping. A last key
+    that a mapping lacks is added: validation refuses an unknown one, with the nearest name.
+
+    Raises:
+        ConfigError: a step of the path leads nowhere, naming the `assignment`.
+    """
+    said = assignment or path
+    *steps, last = path.split(".")
+    targets = [data]
+    for step in steps:
+        targets = [target[key] for target in targets for key in _keys(target, step, said)]
+    for target in targets:
+        for key in [last] if isinstance(target, dict) and last != "*" else _keys(target, last, said):
+            target[key] = copy.deepcopy(value)  # two elements never share one mapping
 
 
 def identity(value: Any) -> Any:
@@ -154,14 +174,11 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     return next((m for m in map(_model_in, get_args(annotation)) if m is not None), None)
 
 
-def _assign(data: Any, path: list[str], value: Any, assignment: str) -> None:
-    for part in path[:-1]:
-        data = data[_key(data, part, assignment)]
-    last = path[-1]
-    if isinstance(data, dict):
-        data[last] = value  # an unknown key is refused by validation, with the nearest name
-    else:
-        data[_key(data, last, assignment)] = value
+def _keys(data: Any, part: str, assignment: str) -> list[Any]:
+    every = list(data) if isinstance(data, dict) else list(range(len(data))) if isinstance(data, list) else []
+    if part == "*" and every:
+        return every
+    return [_key(data, part, assignment)]
 
 
 def _key(data: Any, part: str, assignment: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement, digest, holds_credentials, identity, leaves, marked
+from contracts.config import Config, Gate, Placement, assign, digest, holds_credentials, identity, leaves, marked
 from contracts.errors import ConfigError
 
 
@@ -172,9 +172,29 @@ def test_a_value_may_hold_equals_signs_and_dots() -> None:
     assert Recipe().override(["name=a.b=c"]).name == "a.b=c"
 
 
+def test_a_star_stands_for_every_element_of_a_list_and_every_key_of_a_mapping() -> None:
+    recipe = Recipe().override(["phases.*.schedule.learning_rate=0.003", "phases.0.mixture.code=1", "phases.*.mixture.*=0.5"])
+    assert [phase.schedule.learning_rate for phase in recipe.phases] == [0.003, 0.003]
+    assert [phase.mixture for phase in recipe.phases] == [{"prose": 0.5, "code": 0.5}, {"prose": 0.5}]
+
+
+def test_a_star_gives_each_element_a_value_of_its_own() -> None:
+    recipe = Recipe().override(["phases.*.mixture={code: 1}", "phases.0.mixture.code=0.5"])
+    assert [phase.mixture for phase in recipe.phases] == [{"code": 0.5}, {"code": 1.0}]
+    document = {"phases": [{"name": "a"}, {"name": "b"}]}
+    assign(document, "phases.*.mixture", {"code": 1})
+    assign(document, "phases.b.mixture.code", 0)
+    assert [phase["mixture"] for phase in document["phases"]] == [{"code": 1}, {"code": 0}]
+
+
 @pytest.mark.parametrize(
     ("assignment", "said"),
     [
+        ("anything.*=5", "no '*'"),
+        ("phases.*.tokns=5", "(did you mean 'tokens'?)"),
+        ("phases.*.schedul.shape=cosine", "(did you mean 'schedule'?)"),
+        ("phases.*.tokens=0", "phases.1.tokens"),
+        ("name.*=5", "no '*'"),
         ("phases.decai.tokens=5", "(did you mean 'decay'?)"),
         ("phases.2.tokens=5", "no '2'"),
         ("phases.0.tokns=5", "(did you mean 'tokens'?)"),
