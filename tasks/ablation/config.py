@@ -11,7 +11,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.config import Config, Gate, Placement
+from contracts.config import Config, Gate, Placement, digest
 from models.layout import Layout
 from tasks.evaluation.config import EvaluationConfig
 
@@ -62,6 +62,11 @@ class Modification(Config):
         if self.compensations and not self.why_compensated:
             raise ValueError(f"'{self.name}' has compensations; say in why_compensated what they keep equal")
         return self
+
+    @property
+    def digest(self) -> str:
+        """Identity of what is tested: change, sweep and compensations; name, hypothesis and tolerance may be rewritten."""
+        return digest({"change": self.change, "sweep": self.sweep, "compensations": self.compensations})
 
 
 class Template(Config):
