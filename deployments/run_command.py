@@ -14,7 +14,7 @@ from contracts.errors import ResourceError, StageError
 from deployments.output import as_json, table
 from flows.desk import Desk
 from flows.gate import before_the_run
-from flows.plan import Node
+from flows.plan import Node, Undecided
 from flows.recipe import BUILT_IN
 from flows.results import MODEL, REPORT, result
 from flows.stage import already_there
@@ -45,6 +45,7 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
     if desk.reference != recipe and not json:
         print(f"{recipe} is published as {desk.reference}: the name it has in the Prefect UI's form", flush=True)
     wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
+    _court_has_decided(wanted[0], recipe)
     done = {node.name for node in wanted if already_there(node, desk)}
     if len(done) < len(wanted):
         if stage:
@@ -54,6 +55,8 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
             list(before_the_run(desk, desk.site.pool_of("playbook")))
         with redirect_stdout(sys.stderr) if json else nullcontext():  # a program reads the answer alone
             _run(desk, wanted, done, stage, here)
+        desk = desk.again()  # a court may have decided on the way
+        wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
     elif not json:
         print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
     _where_to_look(desk, wanted, stage, json)
@@ -65,6 +68,13 @@ def _inputs_there(node: Node, desk: Desk, recipe: str) -> None:
             changes = "".join(f" --set {shlex.quote(change)}" for change in desk.overrides)
             do = f"smolflow run {one.name} --recipe {recipe}{changes} (or `smolflow run --recipe {recipe}{changes}` for the whole line)"
             raise ArtifactMissing(f"'{node.name}' reads '{one.name}', which is not in {desk.store.url}", do=do)
+
+
+def _court_has_decided(node: Node, recipe: str) -> None:
+    """Refuse a stage alone whose recipe a court has yet to settle."""
+    if node.awaits is not None:
+        do = f"smolflow run {node.awaits.name} --recipe {recipe} (or the whole line)"
+        raise Undecided(f"what '{node.name}' will be is known once '{node.awaits.name}' has decided", do=do)
 
 
 def _published(recipe: str) -> str:

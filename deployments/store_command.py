@@ -10,6 +10,7 @@ from contracts.errors import ConfigError, SmolflowError
 from deployments.output import as_json, size, table
 from flows.desk import Desk
 from flows.explain import explain
+from flows.plan import Node
 from flows.recipe import names
 from flows.results import REPORT, result
 from infra.site import load as load_site
@@ -75,7 +76,7 @@ def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
         raise ConfigError("gc without --keep would take every artifact", do="name what stays: smolflow gc --keep tiny --keep my.yaml")
     store = Store.open(load_site().store)
     desks = [Desk.of(recipe) for recipe in recipes or names() if recipes or _reachable(recipe)]
-    keep = {identity for desk in desks for node in desk.plan for identity in (node.fingerprint, node.workspace_key)}
+    keep = {identity for desk in desks for node in _with_arms(desk) for identity in (node.fingerprint, node.workspace_key)}
     gone = store.gc(keep, dry_run=dry_run)
     if json:
         as_json([asdict(one) for one in gone])
@@ -83,10 +84,16 @@ def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
     table([(one.kind, one.path, size(one.bytes)) for one in gone], ("what", "where", "size"), title="would go" if dry_run else "removed")
 
 
+def _with_arms(desk: Desk) -> list[Node]:
+    """Every stage whose identity is known, the runs of its sweeps among them."""
+    own = [node for node in desk.plan if node.awaits is None]
+    return own + [node for sweep in own for arm in sweep.arms for node in (arm.train, arm.evaluate)]
+
+
 def _reachable(recipe: str) -> bool:
     """Whether a recipe's fingerprints can be told here: its sources may lie on a hub or in a bucket that is out of reach."""
     try:
-        return bool([node.fingerprint for node in Desk.of(recipe).plan])
+        return bool([node.fingerprint for node in _with_arms(Desk.of(recipe))])
     except SmolflowError:
         return False
 

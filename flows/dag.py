@@ -1,32 +1,62 @@
-"""The DAG of a recipe, in the order of the playbook: text, documents, tokenizer, shards, phases, model, evaluation, report."""
+"""The DAG of a recipe, in the order of the playbook: text, shards, courts, phases, model, evaluation, report."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from flows import convert, curate, evaluate, report, source, tokenize, tokenizer, train
+from flows import convert, court, curate, evaluate, qualify, report, source, tokenize, tokenizer, train
 from flows.plan import Node, Plan, StageKind
 from flows.recipe import Recipe
+from tasks.ablation.arms import PHASE
 
 KINDS: tuple[StageKind, ...] = tuple(
-    module.KIND for module in (source, curate, tokenizer, tokenize, train, convert, evaluate, report)
+    module.KIND for module in (source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate, report)
 )  # fmt: skip
 
+Decided = Callable[[Node], Sequence[str] | None]
+"""What a court accepted, as overrides of the recipe; None: it has not decided."""
 
-def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None) -> Plan:
-    """Every stage of `recipe` with what it reads. `pinned` gives fingerprints of stages that are taken as they are."""
-    plan = Plan(recipe, pinned)
-    raw = source.add(plan)
-    documents = curate.add(plan, raw)
-    tokens = tokenizer.add(plan, documents)
-    shards = tokenize.add(plan, documents, tokens)
+
+def _undecided(court: Node) -> None:
+    return None
+
+
+def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None, decided: Decided = _undecided, like: Plan | None = None) -> Plan:
+    """Every stage of `recipe` with what it reads.
+
+    Args:
+        pinned: fingerprints of stages that are taken as they are.
+        decided: asked for the verdict of each court; what follows a court is made from the recipe that the court left.
+        like: a plan to share nodes with.
+    """
+    plan = Plan(recipe, pinned, like)
+    documents, tokens, shards = _text(plan)
+
+    def branch(overrides: Sequence[str]) -> Plan:
+        return dag(plan.recipe.override(overrides), like=plan)
+
+    ablations, first = recipe.ablations, recipe.training.phases[0].name
+    qualified = qualify.add(plan, ablations.qualification, branch) if ablations.qualification else None
     checkpoint: Node | None = None
-    for phase in recipe.training.phases:
-        checkpoint = train.add(plan, phase, shards, checkpoint)
+    for number, name in enumerate(phase.name for phase in recipe.training.phases):
+        for case in ablations.courts:
+            if (case.before or first) == name:
+                judged = court.add(plan, case, name, branch, qualified)
+                plan.decide(judged, decided(judged))
+                documents, tokens, shards = _text(plan)
+        checkpoint = train.add(plan, plan.recipe.training.phases[number], shards, checkpoint, end_when_diverged=name == PHASE)
     assert checkpoint is not None  # a recipe has at least one phase
-    model = convert.add(plan, checkpoint, tokens, documents)
-    evaluate.add(plan, model=model, checkpoint=checkpoint, tokenizer=tokens, shards=shards, curate=documents)
-    report.add(plan)
+    converted = convert.add(plan, checkpoint, tokens, documents)
+    evaluate.add(plan, model=converted, checkpoint=checkpoint, tokenizer=tokens, shards=shards, curate=documents)
+    if like is None:  # a run of a sweep is told by the sweep's own report
+        report.add(plan)
     for name in pinned or {}:
         plan.node(name)  # an unknown name is refused, with the known ones
     return plan
+
+
+def _text(plan: Plan) -> tuple[Node, Node, Node]:
+    """Documents, tokenizer and shards; added anew where a court changed what they are made from."""
+    documents = curate.add(plan, source.add(plan))
+    tokens = tokenizer.add(plan, documents)
+    return documents, tokens, tokenize.add(plan, documents, tokens)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
+from contracts.errors import SmolflowError
 from flows.dag import dag
-from flows.plan import Node, Plan
+from flows.plan import Arm, Node, Plan
 from flows.recipe import load
 from infra.site import Site
 from infra.site import load as load_site
@@ -46,8 +47,28 @@ class Desk:
 
     @cached_property
     def plan(self) -> Plan:
-        """Every stage with its fingerprint."""
-        return dag(load(self.reference, self.overrides, self.store), dict(self.pinned))
+        """Every stage with its fingerprint, as far as the courts have decided by now (see `again`)."""
+        return dag(load(self.reference, self.overrides, self.store), dict(self.pinned), self._accepted)
+
+    def again(self) -> Desk:
+        """The same recipe with its plan made anew: a court may have decided since."""
+        return self._with(replace(self))
+
+    def of_arm(self, arm: Arm) -> Desk:
+        """The recipe of one run of a sweep."""
+        return self._with(replace(self, overrides=(*self.overrides, *arm.overrides), pinned=()), plan=arm.plan)
+
+    def _with(self, other: Desk, **known: Plan) -> Desk:
+        vars(other).update(site=self.site, store=self.store, **known)  # what cached_property would look up once more
+        return other
+
+    def _accepted(self, court: Node) -> list[str] | None:
+        """What `court` accepted, where its artifact can be told and is there; else the plan goes on undecided."""
+        try:
+            found = self.store.find(court.fingerprint, court.name)
+        except SmolflowError:
+            return None
+        return None if found is None else [str(one) for one in found.manifest.evidence["accepted"]]
 
     def job_dir(self, node: Node) -> Path:
         """The pinned local folder in which `node` works; the same for every attempt, so that a resume finds leftovers."""

@@ -21,11 +21,14 @@ POLL_SECONDS, UNTAKEN_SECONDS = 2.0, 60.0
 UNFINISHED = (StateType.FAILED, StateType.CRASHED, StateType.CANCELLED)
 
 
-def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
+def run_elsewhere(node: Node, desk: Desk, pool: str, low_priority: bool = False) -> None:
     """Run `node` on `pool` and wait for it.
 
     A run still active is re-attached; one that failed, crashed or was cancelled is put back in the queue under the same id, so its
     history stays in one place; else a new one is started. `run_deployment` returns a failed run without raising, so its state is read.
+
+    Args:
+        low_priority: queue it behind others on a GPU pool.
 
     Raises:
         StageError: the run did not complete.
@@ -37,13 +40,14 @@ def run_elsewhere(node: Node, desk: Desk, pool: str) -> None:
         run = _found_again(client, tag)
         if run is None:
             shared = {"recipe": desk.reference, "overrides": list(desk.overrides), "pool": pool}
-            inputs = {one.name: one.fingerprint for one in node.inputs.values()}
+            inputs = {one.name: one.fingerprint for one in [*node.inputs.values(), *node.courts]}
             started = run_deployment(
                 f"{node.kind.name}/{pool}",
                 parameters={**shared, "inputs": inputs, "stage": node.name},
                 timeout=0,
                 tags=[tag],
                 flow_run_name=f"{desk.plan.recipe.name} · {node.name}",
+                work_queue_name="low" if low_priority and desk.site.pools[pool].kind == "gpu" else None,
             )
             run = client.read_flow_run(cast(FlowRun, started).id)  # a coroutine only where an event loop calls it
         log.info("%s runs on pool %s as '%s'", node.name, pool, run.name)

@@ -22,7 +22,7 @@ class Reason:
     stage: str
     fingerprint: str
     verdict: str
-    """'reused', 'refused' (there, but a gate stops it), 'runs' (nothing like it in the store) or 're-runs'."""
+    """'reused', 'refused' (there, but a gate stops it), 'runs' (nothing like it in the store), 're-runs' or 'undecided'."""
     because: list[str] = field(default_factory=list)
     seconds: float | None = None
     """What the nearest artifact of this stage cost; None where none is there."""
@@ -37,6 +37,8 @@ def explain(desk: Desk) -> list[Reason]:
 
 
 def _outlook(node: Node, earlier: list[Artifact], desk: Desk) -> Reason:
+    if node.awaits is not None:
+        return Reason(node.name, "", "undecided", [f"known once {node.awaits.name} has decided"])
     found = find(node, desk)
     if found is not None:
         try:
@@ -60,6 +62,8 @@ def differing(before: dict[str, Any], after: dict[str, Any]) -> list[str]:
     for path in sorted(old.keys() | new.keys()):
         if old.get(path) == new.get(path):
             continue
+        if path.startswith("inputs.") and path.endswith(".train"):
+            continue  # what trained a run shows in its evaluation's input too
         if path.startswith("inputs."):
             lines.append(f"input {path.removeprefix('inputs.')} changed")
         elif path == "outside":

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from contracts.config import digest, identity
-from contracts.errors import ConfigError
+from contracts.config import Config, digest, identity
+from contracts.errors import ConfigError, StageError
 from flows.recipe import Recipe
 from infra.job import InputRef
 
@@ -31,6 +31,34 @@ class StageKind:
     body: str = ""
 
 
+class Undecided(StageError):
+    """What a stage will be depends on a court that has not decided yet."""
+
+    code = "undecided"
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One run of one arm of a sweep: the recipe with some overrides, as far as its evaluation."""
+
+    label: str
+    """`ARM.SEED`, with the tokens behind where several lengths are evaluated."""
+    overrides: tuple[str, ...]
+    """What makes the sweep's recipe this run's."""
+    plan: Plan
+    """Its plan. What it shares with the sweep's recipe are the very same nodes."""
+
+    @property
+    def train(self) -> Node:
+        """Its training."""
+        return self.plan.node("train-arm")
+
+    @property
+    def evaluate(self) -> Node:
+        """Its evaluation, the last stage that is brought into being."""
+        return self.plan.node("evaluate")
+
+
 @dataclass
 class Node:
     """One stage of a plan: kind, config and inputs; identity is derived, and only when asked for."""
@@ -51,13 +79,29 @@ class Node:
     """What the body is given (config, folders by role), where that is not simply `config` and every input whole."""
     pinned: str | None = None
     """A fingerprint given from outside, which is then taken as it is."""
+    arms: tuple[Arm, ...] = ()
+    """Runs to bring into being, side by side, before the body: it reads what they leave."""
+    parallel: int = 0
+    """Arms side by side in one process; 0: one per processor."""
+    courts: tuple[Node, ...] = ()
+    """Courts whose verdicts are in its config."""
+    awaits: Node | None = None
+    """The court that must decide before its config is known."""
     _recorded: dict[str, Any] | None = field(default=None, repr=False)
 
     @property
     def fingerprint(self) -> str:
-        """Identity of this stage's result: name of the kind, its version, the config that matters, the inputs' fingerprints."""
+        """Identity of this stage's result: name of the kind, its version, the config that matters, the inputs' fingerprints.
+
+        Raises:
+            Undecided: a court must decide first.
+        """
         if self.pinned:
             return self.pinned
+        if self.awaits is not None:
+            raise Undecided(
+                f"what '{self.name}' will be is known once '{self.awaits.name}' has decided", do=f"run {self.awaits.name} first"
+            )
         return digest(self.recorded())
 
     def recorded(self) -> dict[str, Any]:
@@ -88,23 +132,53 @@ class Node:
 
 
 class Plan:
-    """The nodes of one recipe in the order in which they run."""
+    """The nodes of one recipe in the order in which they run.
 
-    def __init__(self, recipe: Recipe, pinned: Mapping[str, str] | None = None) -> None:
+    Args:
+        recipe: the recipe; `decide` replaces it by what a court made of it.
+        pinned: fingerprints of stages that are taken as they are.
+        like: a plan whose nodes are taken over where they are the same, so that what plans share is described and looked up once.
+    """
+
+    def __init__(self, recipe: Recipe, pinned: Mapping[str, str] | None = None, like: Plan | None = None) -> None:
         self.recipe = recipe
         self.nodes: list[Node] = []
+        self.accepted: list[str] = []
         self._pinned = dict(pinned or {})
+        self._known: dict[Any, Node] = like._known if like is not None else {}
+        self._courts: tuple[Node, ...] = like._courts if like is not None else ()
+        self._awaits: Node | None = like._awaits if like is not None else None
 
     def add(self, name: str, kind: StageKind, config: Any, *, hashed: Any = None, **more: Any) -> Node:
         """Append a stage. Keyword arguments that are nodes become inputs, by role; the rest are fields of Node."""
         inputs = {role: value for role, value in more.items() if isinstance(value, Node)}
         fields = {key: value for key, value in more.items() if key not in inputs and value is not None}
-        node = Node(
-            name=name, kind=kind, config=config, inputs=inputs, hashed=identity(config if hashed is None else hashed),
-            parent=inputs.get("parent"), pinned=self._pinned.get(name), **fields,
-        )  # fmt: skip
-        self.nodes.append(node)
+        of_identity = identity(config if hashed is None else hashed)
+        plain = config.model_dump(mode="json") if isinstance(config, Config) else config
+        same = (name, digest([of_identity, plain, fields.get("workspace_hashed")]), *((role, id(one)) for role, one in inputs.items()))
+        node = self._known.get(same)
+        if node is None:
+            node = Node(
+                name=name, kind=kind, config=config, inputs=inputs, hashed=of_identity, parent=inputs.get("parent"),
+                pinned=self._pinned.get(name), courts=self._courts, awaits=self._awaits, **fields,
+            )  # fmt: skip
+            self._known[same] = node
+        if all(one is not node for one in self.nodes):
+            self.nodes = [one for one in self.nodes if one.name != name] + [node]
         return node
+
+    def is_pinned(self, name: str) -> bool:
+        """Whether the stage `name` is given from outside."""
+        return name in self._pinned
+
+    def decide(self, court: Node, accepted: Sequence[str] | None) -> None:
+        """Go on with the recipe as `court` left it; with None it has not decided, and what follows waits for it."""
+        self._courts = (*self._courts, court)
+        if accepted is None:
+            self._awaits = self._awaits or court
+            return
+        self.accepted += accepted
+        self.recipe = self.recipe.override(accepted) if accepted else self.recipe
 
     def node(self, name: str) -> Node:
         """The stage called `name`.

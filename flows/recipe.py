@@ -14,6 +14,8 @@ from contracts.config import Config, nearest
 from contracts.errors import ConfigError
 from infra.store import Store
 from models.config import ModelConfig
+from tasks.ablation.arms import PHASE
+from tasks.ablation.config import AblationsConfig
 from tasks.compass.config import Purpose
 from tasks.conversion.config import ConversionConfig
 from tasks.data.config import DataConfig, TokenizerConfig
@@ -22,7 +24,7 @@ from tasks.merging.config import MergingConfig
 from tasks.posttraining.config import PostTrainingConfig
 from tasks.training.config import TrainingConfig
 
-WAIVABLE = ["compass", "documents", "tokenizer-fertility", "epochs"]
+WAIVABLE = ["compass", "documents", "tokenizer-fertility", "epochs", "qualification"]
 BUILT_IN = Path(__file__).resolve().parent.parent / "deployments" / "recipes"
 
 
@@ -30,7 +32,7 @@ class Waiver(Config):
     """A gate that a person lets pass, and why."""
 
     gate: str
-    """Name of the gate: `compass` (motive, budget, layout... as a whole), `documents`, `tokenizer-fertility` or `epochs`."""
+    """Name of the gate: `compass` (motive, budget, layout as a whole), `documents`, `tokenizer-fertility`, `epochs`, `qualification`."""
     reason: str
     """Why it may pass; stands in the gate's record and in every report."""
 
@@ -55,6 +57,8 @@ class Recipe(Config):
     """Sources of text, their filters, and what is held out."""
     tokenizer: TokenizerConfig
     """Tokenizer to train or to reuse."""
+    ablations: AblationsConfig = AblationsConfig()
+    """Courts that decide single changes before a phase is trained."""
     training: TrainingConfig
     """Optimizer and the phases of training, in order."""
     conversion: ConversionConfig = ConversionConfig()
@@ -89,6 +93,12 @@ class Recipe(Config):
                     f"training.phases.{phase.name}.sequence_length {phase.sequence_length} exceeds model.max_sequence_length "
                     f"{self.model.max_sequence_length}"
                 )
+        phases = [phase.name for phase in self.training.phases]
+        for court in self.ablations.courts:
+            if court.before is not None and court.before not in phases:
+                raise ValueError(f"ablations.courts.{court.name}.before names no phase: '{court.before}'{nearest(court.before, phases)}")
+        if PHASE in phases and (self.ablations.courts or self.ablations.qualification):
+            raise ValueError(f"training.phases.{PHASE}: that name is kept for the runs of the recipe's own sweeps; rename the phase")
         if self.model.vocab_size != self.tokenizer.vocab_size:
             raise ValueError(f"model.vocab_size {self.model.vocab_size} differs from tokenizer.vocab_size {self.tokenizer.vocab_size}")
         return self

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any, Self, cast
 from uuid import UUID
@@ -27,7 +26,7 @@ from flows.plan import Node
 from flows.results import REPORT, result
 from flows.stage import Outcome
 from infra.store import Artifact
-from infra.tracking import Tracker
+from infra.tracking import Parent, Tracker
 
 MARKS = {"running": "▸ running", "ran": "✓ done", "reused": "↺ reused", "failed": "✗ failed"}
 UPDATE_SECONDS = 1.0
@@ -41,32 +40,27 @@ class StageDisplay:
         self._node, self._desk, self._log = node, desk, log
         self._bar: UUID | None = None
         self._shown = self._logged = 0.0
-        name, root = desk.plan.recipe.name, runtime.flow_run.root_flow_run_id
-        nested = root if root and root != runtime.flow_run.id else ""
+        root = runtime.flow_run.root_flow_run_id
+        nested = Parent.playbook(str(root)) if root and root != runtime.flow_run.id else None
         self._tracker = Tracker.for_stage(
-            desk.site, name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed)
+            desk.site, desk.plan.recipe.name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed)
         )
 
     def __enter__(self) -> Self:
-        bar = create_progress_artifact(progress=0.0, key=_key(f"progress-{self._node.name}"), description=self._node.kind.does)
+        bar = create_progress_artifact(progress=0.0, key=artifact_key(f"progress-{self._node.name}"), description=self._node.kind.does)
         self._bar = cast(UUID, bar)  # a coroutine only where an event loop calls it
         return self
 
     def __exit__(self, kind: type[BaseException] | None, value: BaseException | None, trace: TracebackType | None) -> None:
         self._bar = None
 
-    @contextmanager
-    def during(self) -> Iterator[Callable[[Artifact], None]]:
+    @property
+    def during(self) -> Callable[[], AbstractContextManager[Callable[[Artifact], None]]]:
         """Ship the stage's curves to MLflow while it works, and its figures when it is told the artifact."""
-        with self._tracker.running():
-            yield self._record
-        if self._tracker.complete:  # else the folder holds what MLflow has not seen yet
-            shutil.rmtree(self._desk.job_dir(self._node), ignore_errors=True)
+        return self._tracker.shipping(self._desk.job_dir(self._node), self._link)
 
-    def _record(self, artifact: Artifact) -> None:
-        link = self._tracker.record(artifact.manifest.metrics, {"fingerprint": artifact.fingerprint, "uri": artifact.uri})
-        if link:
-            create_link_artifact(link, link_text=f"{self._node.name} in MLflow", key=_key(f"mlflow-{self._node.name}"))
+    def _link(self, page: str) -> None:
+        create_link_artifact(page, link_text=f"{self._node.name} in MLflow", key=artifact_key(f"mlflow-{self._node.name}"))
 
     def progress(self, done: float, total: float, note: str) -> None:
         """Show that `done` of `total` is behind; at most once a second in the UI, every ten in the log."""
@@ -86,7 +80,7 @@ class StageDisplay:
         rows = [{"figure": name, "value": f"{value:,}"} for name, value in manifest.counts.items()]
         rows += [{"figure": name, "value": f"{value:.6g}"} for name, value in manifest.metrics.items()]
         rows = rows or [{"figure": "files", "value": f"{len(manifest.files)}"}]
-        create_table_artifact(rows, key=_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
+        create_table_artifact(rows, key=artifact_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
         if self._node.kind.craft == "training":
             self._show_loss(outcome)
 
@@ -94,7 +88,9 @@ class StageDisplay:
         from tasks.reporting import loss_image
 
         folder = self._desk.store.materialise(outcome.artifact, self._desk.site.scratch / "artifacts", ["metrics.jsonl"])
-        create_image_artifact(loss_image(folder / "metrics.jsonl"), key=_key(f"loss-{self._node.name}"), description="training loss")
+        create_image_artifact(
+            loss_image(folder / "metrics.jsonl"), key=artifact_key(f"loss-{self._node.name}"), description="training loss"
+        )
 
 
 def playbook_in_mlflow(desk: Desk) -> AbstractContextManager[None]:
@@ -105,17 +101,19 @@ def playbook_in_mlflow(desk: Desk) -> AbstractContextManager[None]:
 def show_plan(desk: Desk, states: dict[str, str]) -> None:
     """The DAG as a table, with the state of every stage."""
     marks = {node.name: MARKS.get(states.get(node.name, ""), "· waiting") for node in desk.plan}
-    rows = [
-        {"stage": node.name, "state": marks[node.name], "does": node.kind.does, "fingerprint": node.fingerprint[:12]} for node in desk.plan
-    ]
-    create_table_artifact(rows, key=_key(f"playbook-{desk.plan.recipe.name}"), description=f"Stages of {desk.plan.recipe.name}")
+    rows = [{"stage": node.name, "state": marks[node.name], "does": node.kind.does, "fingerprint": _identity(node)} for node in desk.plan]
+    create_table_artifact(rows, key=artifact_key(f"playbook-{desk.plan.recipe.name}"), description=f"Stages of {desk.plan.recipe.name}")
+
+
+def _identity(node: Node) -> str:
+    return f"after {node.awaits.name}" if node.awaits else node.fingerprint[:12]
 
 
 def show_report(desk: Desk) -> str:
     """Link the report page; returns its place."""
     page = result(desk, *REPORT)
     text = f"# {desk.plan.recipe.name}\n\nReport page: `{page}`\n\n[All stages in MLflow]({desk.site.mlflow.url})"
-    create_markdown_artifact(text, key=_key(f"report-{desk.plan.recipe.name}"), description="Where the report lies")
+    create_markdown_artifact(text, key=artifact_key(f"report-{desk.plan.recipe.name}"), description="Where the report lies")
     return str(page)
 
 
@@ -123,6 +121,6 @@ def _flat(config: Any) -> dict[str, object]:
     return dict(leaves(config)) if isinstance(config, dict) else {}
 
 
-def _key(name: str) -> str:
+def artifact_key(name: str) -> str:
     """Artifact keys allow lower-case letters, digits and dashes only."""
     return "".join(c if c.isascii() and c.isalnum() else "-" for c in name.lower())

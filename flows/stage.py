@@ -41,6 +41,8 @@ class Watch:
     """Called now and then while a worker runs; raises when this attempt must end (the server has given it up)."""
     during: Callable[[], AbstractContextManager[Callable[[Artifact], None]]] = _unshown
     """Entered while the lease is held, so that no other run of the stage shares the job's folder; what it gives is told the artifact."""
+    wait: float = 0.0
+    """Seconds to wait for another run that is at the same stage; its result is then taken."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +72,8 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
         inputs = {role: desk.store.require(one.name, one.fingerprint) for role, one in node.inputs.items()}
         rests_on = [(one, find(one, desk)) for one in desk.plan.upstream(node)]
         relies_on = [line for one, there in rests_on if there is not None for line in judge(one, there, desk)]
-        with desk.store.begin(node.name, node.workspace_key) as workspace, watch.during() as tell:
-            part, summary = _work(node, desk, watch, workspace)
+        with desk.store.begin(node.name, node.workspace_key, watch.wait) as workspace, watch.during() as tell:
+            part, summary = _work(node, desk, watch, workspace)  # of a run that was waited for: what it left
             _refuse_moved_sources(node, summary, workspace, part)
             artifact = _commit(node, inputs, workspace, part, summary, relies_on, time.monotonic() - began)
             tell(artifact)
@@ -100,6 +102,8 @@ def find(node: Node, desk: Desk) -> Artifact | None:
     """
     if node.pinned:
         return desk.store.require(node.name, node.pinned)
+    if node.awaits is not None:
+        return None
     return desk.store.find(node.fingerprint, node.name)
 
 

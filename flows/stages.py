@@ -12,8 +12,9 @@ from flows.fence import Fence
 from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference, StageName
 from flows.plan import Node, StageKind
-from flows.show import StageDisplay
-from flows.stage import Watch, perform
+from flows.show import StageDisplay, artifact_key
+from flows.stage import Watch, find, perform
+from flows.sweep import Sweep
 
 
 def _run_name() -> str:
@@ -21,11 +22,13 @@ def _run_name() -> str:
     return f"{Desk.of(given['recipe'], given['overrides']).plan.recipe.name} · {given['stage'] or runtime.flow_run.flow_name}"
 
 
-def run_here(node: Node, desk: Desk) -> str:
+def run_here(node: Node, desk: Desk, pool: str) -> str:
     """Bring one stage into being inside the current flow run, with its progress and result in the UI; returns its fingerprint."""
-    log = get_run_logger()
+    log, fence = get_run_logger(), Fence()
     with StageDisplay(node, desk, log) as display:
-        outcome = perform(node, desk, Watch(log, display.progress, Fence().check, display.during))
+        if node.arms and find(node, desk) is None:
+            Sweep(node, desk, pool, log, display.progress, fence.check, artifact_key(f"runs-{node.name}")).run()
+        outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during))
         display.done(outcome)
     return node.fingerprint
 
@@ -50,10 +53,10 @@ def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
         if not wanted:
             names = ", ".join(node.name for node in of_this_kind)
             raise ConfigError(f"'{stage}' is no stage of kind {kind.name}", do=f"choose one of: {names}, or leave it empty for all")
-        if kind.craft == "training":
+        if kind.craft == "training" or kind.name in ("court", "qualify"):
             for line in before_the_run(desk, pool):
                 get_run_logger().info("%s", line)
-        return {node.name: run_here(node, desk) for node in wanted}
+        return {node.name: run_here(node, desk, pool) for node in wanted}
 
     return stage
 
@@ -62,10 +65,12 @@ source = stage_flow(dag.source.KIND)
 curate = stage_flow(dag.curate.KIND)
 tokenizer = stage_flow(dag.tokenizer.KIND)
 tokenize = stage_flow(dag.tokenize.KIND)
+qualify = stage_flow(dag.qualify.KIND)
+court = stage_flow(dag.court.KIND)
 train = stage_flow(dag.train.KIND)
 convert = stage_flow(dag.convert.KIND)
 evaluate = stage_flow(dag.evaluate.KIND)
 report = stage_flow(dag.report.KIND)
 STAGES: dict[str, Flow[..., dict[str, str]]] = {
-    one.name: one for one in (source, curate, tokenizer, tokenize, train, convert, evaluate, report)
+    one.name: one for one in (source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate, report)
 }  # fmt: skip

@@ -15,7 +15,7 @@ from contracts.errors import ConfigError
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT_IN = CHECKOUT / "deployments" / "sites"
 PLAYBOOK = "playbook"
-STAGE_KINDS = ("source", "curate", "tokenizer", "tokenize", "train", "convert", "evaluate", "report")
+STAGE_KINDS = ("source", "curate", "tokenizer", "tokenize", "qualify", "court", "train", "convert", "evaluate", "report")
 
 
 class Server(Config):

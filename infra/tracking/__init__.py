@@ -6,14 +6,15 @@ import shutil
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import Self
 
 from infra.site import Site
-from infra.tracking.shipper import Ledger, Shipper, load
+from infra.store import Artifact
+from infra.tracking.shipper import Ledger, Parent, Shipper, load
 
-__all__ = ["Tracker", "ship_leftovers"]
+__all__ = ["Parent", "Tracker", "ship_leftovers"]
 
 SHIP_SECONDS = 2.0
 PATIENCE_SECONDS = 4.0
@@ -43,24 +44,26 @@ class Tracker:
 
     @classmethod
     def for_stage(
-        cls, site: Site, recipe: str, stage: str, key: str, job_dir: Path, *, parent: str = "", params: Mapping[str, object] | None = None
-    ) -> Self:
+        cls, site: Site, recipe: str, stage: str, key: str, job_dir: Path, *,
+        title: str = "", parent: Parent | None = None, params: Mapping[str, object] | None = None,
+    ) -> Self:  # fmt: skip
         """Tracker of one stage.
 
         Args:
             recipe: names the experiment.
-            stage: names the run.
+            stage: the stage; with its key it finds the run again.
             key: the stage's workspace key: whoever works in that workspace again goes on in the same MLflow run.
             job_dir: the job's folder.
-            parent: id of the playbook run it belongs to (see `for_playbook`); empty: a run of its own.
+            title: name of the run; empty: the stage's.
+            parent: run it is nested in; None: a run of its own.
             params: the stage's config, flat.
         """
         ledger = Ledger(
             url=site.mlflow.url,
             experiment=recipe,
-            name=stage,
+            name=title or stage,
             key=f"{stage}-{key}",
-            parent=f"playbook-{parent}" if parent else "",
+            parent=parent,
             params={name: str(value) for name, value in (params or {}).items()},
         )
         return cls(job_dir, ledger)
@@ -68,7 +71,8 @@ class Tracker:
     @classmethod
     def for_playbook(cls, site: Site, recipe: str, run: str) -> Self:
         """Tracker of the playbook run with id `run`, in which its stages are nested."""
-        ledger = Ledger(url=site.mlflow.url, experiment=recipe, name="playbook", key=f"playbook-{run}")
+        own = Parent.playbook(run)
+        ledger = Ledger(url=site.mlflow.url, experiment=recipe, name=own.name, key=own.key)
         return cls(site.scratch / "jobs" / f"playbook-{run}", ledger, own_folder=True)
 
     @contextmanager
@@ -81,6 +85,28 @@ class Tracker:
             status = "FINISHED"
         finally:
             self.complete = self.stop(status)
+
+    def shipping(
+        self, job_dir: Path, on_page: Callable[[str], object] = lambda page: None
+    ) -> Callable[[], AbstractContextManager[Callable[[Artifact], None]]]:
+        """For a stage at work: `running`, then its figures when the yielded function is told the artifact, with `on_page` told where.
+
+        The job's folder is removed at the end, unless it holds what MLflow has not seen yet.
+        """
+
+        def record(artifact: Artifact) -> None:
+            page = self.record(artifact.manifest.metrics, {"fingerprint": artifact.fingerprint, "uri": artifact.uri})
+            if page:
+                on_page(page)
+
+        @contextmanager
+        def during() -> Iterator[Callable[[Artifact], None]]:
+            with self.running():
+                yield record
+            if self.complete:
+                shutil.rmtree(job_dir, ignore_errors=True)
+
+        return during
 
     def start(self) -> None:
         """Begin to ship, in a thread; what an earlier attempt left goes first."""

@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Self
 
 from pydantic import Field
 
@@ -17,6 +18,7 @@ from infra.tracking.spool import Position, read
 SPOOL = "metrics.jsonl"
 STATE = "tracking.json"
 KEY = "smolflow.key"
+_ONE_PARENT = threading.Lock()
 """Tag that finds a run again from any machine, with an empty scratch folder too."""
 
 
@@ -31,6 +33,20 @@ class Note(Config):
     """When it was written down (Unix time): a repeated delivery is the same point."""
 
 
+class Parent(Config):
+    """The run that another one is nested in; made where it is not there yet."""
+
+    name: str
+    """Its name."""
+    key: str
+    """Value of the tag that finds it."""
+
+    @classmethod
+    def playbook(cls, run: str) -> Self:
+        """The playbook run with the flow run id `run`."""
+        return cls(name="playbook", key=f"playbook-{run}")
+
+
 class Ledger(Config):
     """What is to be shipped for one MLflow run, and how far that is; kept as tracking.json in the job's folder."""
 
@@ -42,8 +58,8 @@ class Ledger(Config):
     """Name of the run: the stage."""
     key: str
     """Value of the tag that finds the run again."""
-    parent: str = ""
-    """Key of the run it is nested in; empty: none."""
+    parent: Parent | None = None
+    """Run it is nested in."""
     params: dict[str, str] = Field({})
     """Logged when the run is created."""
     experiment_id: str = ""
@@ -134,8 +150,7 @@ class Shipper:
         else:
             tags = {KEY: self.ledger.key}
             if self.ledger.parent:
-                parent = server.find_run(experiment, KEY, self.ledger.parent)
-                tags["mlflow.parentRunId"] = parent or server.create_run(experiment, "playbook", {KEY: self.ledger.parent})
+                tags["mlflow.parentRunId"] = _parent(server, experiment, self.ledger.parent)
             run = server.create_run(experiment, self.ledger.name, tags)
             server.log(run, params=self.ledger.params)
         self._update(experiment_id=experiment, run_id=run, position=position)
@@ -155,6 +170,11 @@ class Shipper:
         path = self._folder / STATE
         path.with_suffix(".tmp").write_text(self.ledger.model_dump_json(), encoding="utf-8")
         path.with_suffix(".tmp").replace(path)
+
+
+def _parent(server: Mlflow, experiment: str, parent: Parent) -> str:
+    with _ONE_PARENT:  # runs of one sweep begin side by side, and none may make a parent of its own
+        return server.find_run(experiment, KEY, parent.key) or server.create_run(experiment, parent.name, {KEY: parent.key})
 
 
 def load(folder: Path) -> Ledger | None:
