@@ -8,7 +8,7 @@ import yaml
 
 from contracts.errors import ConfigError
 from deployments.output import as_json, table
-from flows.recipe import Recipe, load, names, read
+from flows.recipe import Recipe, load, names, parse, read
 
 
 def list_recipes(json: bool) -> None:
@@ -37,8 +37,8 @@ def init_recipe(path: Path, source: str, text: str | None) -> None:
     body, _ = read(source)
     body = body.replace(f"name: {source}\n", f"name: {_plain(path.stem)}\n", 1)
     if text is not None:
-        body = _over_own_text(Recipe.from_yaml(body, source), text)
-    Recipe.from_yaml(body, str(path))
+        body = _over_own_text(parse(body, source), text)
+    parse(body, str(path))
     path.write_text(body)
     print(f"{path} written. Next:\n  edit it, then: smolflow run --recipe {path} --dry-run\n  and:           smolflow run --recipe {path}")
 

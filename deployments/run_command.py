@@ -15,7 +15,7 @@ from deployments.output import as_json, table
 from flows.desk import Desk
 from flows.gate import before_the_run
 from flows.plan import Node, Undecided
-from flows.recipe import BUILT_IN
+from flows.recipe import BUILT_IN, load
 from flows.results import MODEL, REPORT, result
 from flows.stage import already_there
 from infra.store import ArtifactMissing
@@ -81,8 +81,7 @@ def _published(recipe: str) -> str:
     """A built-in name as it is; a person's own file goes to the store, so that any worker reads the same recipe."""
     if recipe.startswith("store:") or (BUILT_IN / f"{recipe}.yaml").is_file():
         return recipe
-    mine = Desk.of(recipe)
-    return mine.store.publish(mine.plan.recipe.to_yaml(), kind="recipe")
+    return Desk.of(recipe).store.publish(load(recipe).to_yaml(), kind="recipe")  # as written, not as a court left it
 
 
 def _run(desk: Desk, wanted: list[Node], done: set[str], stage: str | None, here: bool) -> None:

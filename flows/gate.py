@@ -73,6 +73,12 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
             f"'{recipe.name}' is laid out for {recipe.purpose.budget.gpu} devices, but stage 'train' goes to pool '{trains_on}' of CPUs",
             do="send train to a GPU pool in the site's stage_pools, or plan it with --dry-run",
         )
+    if recipe.ablations.courts and recipe.ablations.qualification is None and recipe.waiver("qualification") is None:
+        metrics = ", ".join(sorted({court.metric for court in recipe.ablations.courts}))
+        raise GateError(
+            f"qualification: nothing says that {metrics} carries signal at this size",
+            do="give `ablations.qualification` (four seeds), or waive 'qualification' with a reason",
+        )
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
     if recipe.posttraining or recipe.merging:
@@ -103,6 +109,15 @@ def epochs(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("epochs", [f.what for f in findings if f.topic == "epochs"], "lower its share, shorten the phase, or add text")
 
 
+def qualification(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """What decides in a court must carry signal at this size (Smol Training Playbook, early-signal tasks)."""
+    from tasks.evaluation import qualification_problems
+
+    metrics = sorted({court.metric for court in desk.plan.recipe.ablations.courts})
+    problems = [problem for metric in metrics for problem in qualification_problems(artifact.manifest.evidence, metric)]
+    return Finding("qualification", problems, "let another metric decide, or give its runs more tokens")
+
+
 def parity(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """The exported model must be the trained one; asked anew from the recorded differences, under the bounds of today."""
     from tasks.conversion import parity_problems
@@ -115,5 +130,6 @@ CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "curate": (documents,),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),
+    "qualify": (qualification,),
     "convert": (parity,),
 }

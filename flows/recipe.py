@@ -6,12 +6,13 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
 from contracts.config import Config, nearest
 from contracts.errors import ConfigError
+from contracts.yaml_text import load_yaml
 from infra.store import Store
 from models.config import ModelConfig
 from tasks.ablation.arms import PHASE
@@ -129,10 +130,37 @@ def read(reference: str, store: Store | None = None) -> tuple[str, str]:
     return path.read_text(), str(path)
 
 
+def parse(text: str, where: str) -> Recipe:
+    """The recipe in `text`. With `extends: NAME` it is that built-in recipe with what stands here: mappings are merged key by key, all
+    else replaces what was there.
+
+    Raises:
+        ConfigError: not YAML, an unknown recipe to extend, or a recipe that does not validate.
+    """
+    return Recipe.parse(_extended(load_yaml(text, where), where), where)
+
+
+def _extended(document: Any, where: str) -> Any:
+    if not isinstance(document, dict) or "extends" not in document:
+        return {} if document is None else document
+    own = {key: value for key, value in document.items() if key != "extends"}
+    name = str(document["extends"])
+    if name not in names():
+        raise ConfigError(f"no built-in recipe '{name}' to extend{nearest(name, names())}", where=where, do="correct `extends`")
+    base, place = read(name)
+    return _merged(_extended(load_yaml(base, place), place), own)
+
+
+def _merged(base: Any, own: Any) -> Any:
+    if not isinstance(base, dict) or not isinstance(own, dict):
+        return own
+    return base | {key: _merged(base.get(key), value) for key, value in own.items()}
+
+
 def load(reference: str, overrides: Sequence[str] = (), store: Store | None = None) -> Recipe:
     """The validated recipe; relative source paths of a file are taken from that file's folder, so any worker resolves them alike."""
     text, where = read(reference, store)
-    recipe = Recipe.from_yaml(text, where)
+    recipe = parse(text, where)
     if reference.endswith((".yaml", ".yml")):
         recipe = recipe.override(_anchored(recipe, Path(where).resolve().parent))
     return recipe.override(overrides) if overrides else recipe

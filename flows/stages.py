@@ -33,15 +33,18 @@ def run_here(node: Node, desk: Desk, pool: str) -> str:
     return node.fingerprint
 
 
-def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
+def stage_flow(kind: StageKind, example: str = "smoke") -> Flow[..., dict[str, str]]:
     """The flow of one kind of stage. Started alone it finds its inputs by the recipe's fingerprints.
 
     A missing one fails with the name of the stage to run first.
+
+    Args:
+        example: built-in recipe that has such a stage; the form's default.
     """
 
     @flow(name=kind.name, flow_run_name=_run_name, description=f"Stage {kind.name}: {kind.does}.")
     def stage(
-        recipe: RecipeReference = "smoke",
+        recipe: RecipeReference = example,
         overrides: Overrides = [],  # noqa: B006
         pool: Pool = "cpu",
         inputs: Inputs = {},  # noqa: B006
@@ -52,6 +55,8 @@ def stage_flow(kind: StageKind) -> Flow[..., dict[str, str]]:
         wanted = [node for node in of_this_kind if stage in ("", node.name)]
         if not wanted:
             names = ", ".join(node.name for node in of_this_kind)
+            if not names:
+                raise ConfigError(f"'{desk.plan.recipe.name}' has no stage of kind {kind.name}", do=f"see how '{example}' asks for one")
             raise ConfigError(f"'{stage}' is no stage of kind {kind.name}", do=f"choose one of: {names}, or leave it empty for all")
         if kind.craft == "training" or kind.name in ("court", "qualify"):
             for line in before_the_run(desk, pool):
@@ -65,8 +70,8 @@ source = stage_flow(dag.source.KIND)
 curate = stage_flow(dag.curate.KIND)
 tokenizer = stage_flow(dag.tokenizer.KIND)
 tokenize = stage_flow(dag.tokenize.KIND)
-qualify = stage_flow(dag.qualify.KIND)
-court = stage_flow(dag.court.KIND)
+qualify = stage_flow(dag.qualify.KIND, "smoke-qualify")
+court = stage_flow(dag.court.KIND, "smoke-court")
 train = stage_flow(dag.train.KIND)
 convert = stage_flow(dag.convert.KIND)
 evaluate = stage_flow(dag.evaluate.KIND)
