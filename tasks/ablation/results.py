@@ -9,7 +9,7 @@ from pydantic import Field
 from contracts.config import Config
 from tasks.ablation.config import Modification
 
-__all__ = ["BASELINE", "CourtResult", "Decision", "Drift", "Effect", "Outcome", "Run", "State"]
+__all__ = ["BASELINE", "CourtResult", "Decision", "Drift", "Effect", "Outcome", "Points", "Response", "Run", "State"]
 
 BASELINE = "baseline"
 Outcome = Literal["better", "worse", "within noise", "under-powered"]
@@ -72,7 +72,12 @@ class Effect(Config):
     degrees_of_freedom: int = 0
     """Of that pooled standard deviation."""
     paired_noise: float | None = None
-    """Standard deviation of differences within a seed, divided by sqrt 2: what pairing by seed would leave of the noise."""
+    """What pairing by seed leaves of the noise: residual standard deviation of the model arm + seed over all arms (of one arm and the baseline:
+    that of the differences within a seed, divided by sqrt 2)."""
+    paired_degrees_of_freedom: int = 0
+    """Of that residual standard deviation."""
+    diverged: int = 0
+    """Runs of the arm that diverged; with any the verdict is `worse`, and no difference is given: those that survived say nothing fair."""
     p_value: float | None = None
     """Adjusted for all arms of the court."""
     seeds: int = 0
@@ -80,7 +85,7 @@ class Effect(Config):
     baseline_seeds: int = 0
     """Runs of the baseline that count."""
     seeds_to_decide: int | None = None
-    """Where under-powered: seeds of arm and baseline that would find a difference of the tolerance."""
+    """Where under-powered: seeds of every arm and of the baseline that would find a difference of the tolerance."""
     tokens_to_decide: int | None = None
     """The same in tokens of all runs together."""
 
@@ -116,7 +121,31 @@ class Decision(Config):
     flops_difference: float = 0.0
     """Relative difference of FLOPs per token."""
     benefits: dict[str, float] = Field({})
-    """`speed` (relative throughput), `memory` (relative bytes of weights, gradients, optimizer), `stability` (fewer spikes a run)."""
+    """`speed` (relative throughput), `memory` (relative bytes of weights, gradients, optimizer), `cache` (relative bytes of the key/value
+    cache), `stability` (fewer spikes a run)."""
+    arm: str = ""
+    """Arm that the decision rests on: of a sweep its best point."""
+
+
+class Response(Config):
+    """Response of a metric to the share of one source: a parabola through all runs (Smol Training Playbook, data curation)."""
+
+    source: str
+    """The source."""
+    metric: str
+    """The metric."""
+    runs: Points
+    """(share, value) of every run."""
+    curve: list[tuple[float, float, float, float]]
+    """(share, fitted value, lower and upper end of its interval) over the tried range."""
+    optimum: float | None = None
+    """Best share; none where the parabola has its best end at the edge of what was tried, or opens the wrong way."""
+    low: float | None = None
+    """Lower end of the optimum's interval."""
+    high: float | None = None
+    """Upper end."""
+    sentence: str
+    """What it says, with its limits."""
 
 
 class CourtResult(Config):
@@ -162,6 +191,8 @@ class CourtResult(Config):
     """The same for a reader: path: before -> after."""
     drift: list[Drift] = Field([])
     """What differs between compared runs beside the factor."""
+    responses: dict[str, Response] = Field({})
+    """Modification that sweeps the share of a source -> how the metric responds."""
     remarks: list[str] = Field([])
     """What a reader must know: blocked averages, diverged runs, one seed only..."""
 
