@@ -6,20 +6,24 @@ from contracts.config import identity
 from flows.plan import Node, Plan, StageKind
 from tasks.training.config import Job, Phase, workspace_identity
 
-KIND = StageKind("train", 1, "train one phase", craft="training")
+KIND = StageKind("train", 2, "train one phase", craft="training")
 
 
-def add(plan: Plan, phase: Phase, shards: Node, parent: Node | None) -> Node:
-    """Model, optimizer, seed and the phase are its identity; its workspace leaves the length out, so a longer phase goes on."""
+def add(plan: Plan, phase: Phase, shards: Node, parent: Node | None, *, end_when_diverged: bool = False) -> Node:
+    """Model, optimizer, seed and the phase are its identity; its workspace leaves the length out, so a longer phase goes on.
+
+    Args:
+        end_when_diverged: a run that diverges is a result, not a failure (an arm of an ablation).
+    """
     model, training = plan.recipe.model, plan.recipe.training
-    job = Job(model=model, phase=phase, optimizer=training.optimizer, seed=training.seed)
+    job = Job(model=model, phase=phase, optimizer=training.optimizer, seed=training.seed, end_when_diverged=end_when_diverged)
     more = {"parent": parent} if parent is not None else {}
     return plan.add(
         f"train-{phase.name}",
         KIND,
         job.model_dump(mode="json"),
         hashed=identity(job),
-        workspace_hashed=workspace_identity(model, phase, training.optimizer, training.seed),
+        workspace_hashed=workspace_identity(job),
         processes=phase.layout.world_size,
         tokenize=shards,
         **more,

@@ -194,14 +194,16 @@ class Job(Config):
     """Its optimizer."""
     seed: int = Field(ge=0)
     """Seed of the initial weights and of the order of sequences."""
+    end_when_diverged: bool = False
+    """A run that diverges ends well and early, and says so: that is a result of an ablation. Otherwise it asks for a person."""
 
 
-def workspace_identity(model: ModelConfig, phase: Phase, optimizer: OptimizerConfig, seed: int) -> dict[str, Any]:
-    """What a phase's workspace stands for, JSON-ready: model, phase, optimizer and seed.
+def workspace_identity(job: Job) -> dict[str, Any]:
+    """What a phase's workspace stands for, JSON-ready: the job's identity.
 
     Without the phase's length where no step before its end depends on it, so that a lengthened phase goes on in the same workspace.
     """
-    fields = identity(phase)
-    if not phase.schedule.depends_on_length:
-        del fields["tokens"]
-    return {"model": identity(model), "phase": fields, "optimizer": identity(optimizer), "seed": seed}
+    fields: dict[str, Any] = identity(job)
+    if not job.phase.schedule.depends_on_length:
+        del fields["phase"]["tokens"]
+    return fields

@@ -16,6 +16,7 @@ from pydantic import Field
 from contracts.config import Config
 from contracts.errors import InputError
 from models.layout import Layout
+from tasks.training.divergence import LossWatch
 from tasks.training.order import Place
 
 Activity = Literal["productive", "evaluating", "checkpointing", "restarting", "waiting"]
@@ -77,6 +78,12 @@ class State(Config):
     """What went wrong in this phase."""
     legs: list[Leg] = Field(default_factory=list)
     """Attempts of this phase."""
+    initial_loss: float | None = None
+    """Loss of the first step of the first phase, in nats per token."""
+    recent_losses: list[float] = Field(default_factory=list)
+    """Losses of the last steps of this phase, in nats per token."""
+    diverged_at: int | None = None
+    """Step at which the phase ended early because it diverged."""
 
     @classmethod
     def read(cls, folder: Path) -> Self:
@@ -123,8 +130,10 @@ class Ledger:
         yield
         self.add(activity, time.perf_counter() - began)
 
-    def state(self, step: int, counts: dict[str, int], places: dict[str, Place], sequence_length: int) -> State:
-        """The account at the end of `step`."""
+    def state(
+        self, step: int, counts: dict[str, int], places: dict[str, Place], sequence_length: int, losses: LossWatch, diverged: bool
+    ) -> State:
+        """The account at the end of `step`, which is the last one where the phase has `diverged`."""
         tokens = {source: count * sequence_length for source, count in counts.items()}
         total = dict(self._parent_tokens)
         for source, number in tokens.items():
@@ -139,4 +148,7 @@ class Ledger:
             seconds={activity: round(seconds, 3) for activity, seconds in self._seconds.items()},
             incidents=self.incidents,
             legs=[*self._legs, leg] if step >= self._first else self._legs,
+            initial_loss=losses.initial,
+            recent_losses=losses.recent,
+            diverged_at=step if diverged else None,
         )

@@ -16,7 +16,7 @@ from infra.store import Part, Workspace
 from tasks.training.ledger import Incident
 from tasks.training.spool import SPOOL_FILE
 
-__all__ = ["SPOOL_FILE", "Uploader", "choose", "part_name", "record_incident", "recorded_incidents", "step_of"]
+__all__ = ["SPOOL_FILE", "Uploader", "choose", "diverged", "part_name", "record_incident", "recorded_incidents", "step_of"]
 
 PREFIX = "step-"
 INCIDENT_PREFIX = "incident-"
@@ -32,6 +32,11 @@ def part_name(step: int) -> str:
 def step_of(part: Part) -> int:
     """The step that a checkpoint part holds."""
     return int(part.name.removeprefix(PREFIX))
+
+
+def diverged(part: Part) -> bool:
+    """Whether the phase ended with this checkpoint because it diverged, whatever its length."""
+    return part.meta.get("diverged_at") is not None
 
 
 def choose(workspace: Workspace, last_step: int) -> tuple[Part | None, list[str]]:

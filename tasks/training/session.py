@@ -67,7 +67,7 @@ class Choice:
     final: bool = False
     """That checkpoint was the end of the phase, at the length it had then."""
     summary: dict[str, Any] | None = None
-    """The phase is finished already, and this is what there is to say about it."""
+    """The phase is finished already, at its end or where it diverged, and this is what there is to say about it."""
     incidents: list[Incident] = field(default_factory=list)
     """What was found on the way."""
 
@@ -153,7 +153,7 @@ def _choose(workspace: Workspace, steps: int) -> Choice:
 
 
 def _finished(part: Part, steps: int) -> dict[str, Any] | None:
-    return dict(part.meta["summary"]) if parts.step_of(part) == steps else None
+    return dict(part.meta["summary"]) if parts.step_of(part) == steps or parts.diverged(part) else None
 
 
 def _agreed(value: _T | None) -> _T:

@@ -88,6 +88,7 @@ class Telemetry:
                 **({"loss": statistics.fmean(losses)} if losses else {}),
                 **heldout,
                 **self._utilisation(speed),
+                **({"diverged_at": state.diverged_at} if state.diverged_at is not None else {}),
             },
             evidence=evidence,
             layouts=[leg.model_dump(mode="json") for leg in state.legs],

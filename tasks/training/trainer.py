@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import math
 import os
 import shutil
 import time
@@ -20,7 +19,8 @@ from infra.store import Workspace
 from infra.store.errors import disk_errors
 from tasks.training import checkpoint, parts
 from tasks.training.batches import TrainingData, micro_batches, share_of
-from tasks.training.config import Job
+from tasks.training.config import Job, Phase
+from tasks.training.divergence import LossWatch
 from tasks.training.engine import Engine, StepResult
 from tasks.training.heldout import HeldOut
 from tasks.training.ledger import Incident, Ledger, State
@@ -30,7 +30,7 @@ from tasks.training.telemetry import Telemetry, device_name
 
 
 class Diverged(Exception):
-    """Loss or gradient is no number any more: only a person can decide how to go on."""
+    """Loss or gradient is no number any more, and the job was not told to end then: only a person can decide how to go on."""
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class Attempt:
 
 
 def train(attempt: Attempt, workspace: Workspace | None, stop: Callable[[], str]) -> JobResult:
-    """Train to the end of the phase, or to the step at which some rank was asked to stop.
+    """Train to the end of the phase, or to the step at which it diverged (where the job ends then), or some rank was asked to stop.
 
     Args:
         workspace: on the first rank of each node; None elsewhere.
@@ -71,13 +71,16 @@ def train(attempt: Attempt, workspace: Workspace | None, stop: Callable[[], str]
     gc.freeze()  # what is there by now stays to the end: collections during the steps need not look at it
     for step in range(trainer.done + 1, steps + 1):
         asked = stop()
-        if trainer.step(step, bool(asked)) and step < steps:
+        asked_anywhere = trainer.step(step, bool(asked))
+        if trainer.diverged:
+            break
+        if asked_anywhere and step < steps:
             trainer.note(Incident.now(f"asked to stop by {asked or 'another rank'}", step, "saved a checkpoint"))
             trainer.save(step)
             trainer.finish()
             return JobResult(exit=Exit.RESUME, reason=f"stopped after step {step} of {steps}; start it again to go on", code="stopped")
     trainer.finish()
-    return JobResult(exit=Exit.DONE, part=parts.part_name(steps), summary=trainer.summary(steps))
+    return JobResult(exit=Exit.DONE, part=parts.part_name(trainer.done), summary=trainer.summary(trainer.done))
 
 
 class _Trainer:
@@ -88,6 +91,10 @@ class _Trainer:
         shards = _shards(attempt)
         before, earlier = (State.read(resume) if resume else None), (State.read(parent) if parent else None)
         self.done = before.step if before else 0
+        """Steps behind."""
+        self.diverged = False
+        """The last one of them was the end of the phase."""
+        self._losses = _watch(phase, before, earlier)
         self._data = TrainingData(
             shards, phase, self._job.seed, earlier.place_of() if earlier else {}, before.counts if before else None
         )  # fmt: skip
@@ -131,12 +138,12 @@ class _Trainer:
         result = self._engine.step(list(micro_batches(windows, *self._cut)), rate, asked_to_stop)
         seconds = time.perf_counter() - began
         self._ledger.add("productive", seconds)
-        if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
-            self._diverge(step, result, rate)
+        self.done = step
+        self._judge(step, result, rate)
         if self._telemetry is not None:
             self._telemetry.step(step, result.loss, result.grad_norm, rate, seconds)
-        last = step == phase.steps
-        if last or step % phase.evaluate_every == 0:
+        last = step == phase.steps or self.diverged
+        if not self.diverged and (last or step % phase.evaluate_every == 0):
             self._evaluate(step)
         if last or step % phase.checkpoint_every == 0:
             self.save(step)
@@ -161,6 +168,8 @@ class _Trainer:
             if self._telemetry is not None:
                 self._write_records(folder, step, self._telemetry)
         meta = {"step": step, "final": step == self._phase.steps, "summary": self.summary(step)}
+        if self.diverged:
+            meta["diverged_at"] = step
         self._uploader.start(parts.part_name(step), folder, meta)
 
     def finish(self) -> None:
@@ -178,7 +187,7 @@ class _Trainer:
         return self._telemetry.summary(step, self._state(step), self._data.source_tokens()).model_dump(mode="json")
 
     def _state(self, step: int) -> State:
-        return self._ledger.state(step, self._data.counts, self._data.places(), self._phase.sequence_length)
+        return self._ledger.state(step, self._data.counts, self._data.places(), self._phase.sequence_length, self._losses, self.diverged)
 
     def _evaluate(self, step: int) -> None:
         with self._ledger.timed("evaluating"):
@@ -192,8 +201,17 @@ class _Trainer:
         (folder / "model.json").write_text(json.dumps(self._job.model.model_dump(mode="json"), indent=1))
         (folder / "training.json").write_text(json.dumps(self._job.model_dump(mode="json", exclude={"model"}), indent=1))
 
-    def _diverge(self, step: int, result: StepResult, rate: float) -> None:
-        symptom = f"loss {result.loss:.4g}, gradient norm {result.grad_norm:.4g}"
+    def _judge(self, step: int, result: StepResult, rate: float) -> None:
+        """Look whether the phase diverges: it then ends here, where the job says so; else only what is no number is a reason to stop."""
+        symptom = self._losses.broken(result.loss, result.grad_norm)
+        if symptom and not self._job.end_when_diverged:
+            self._give_up(step, symptom, rate)
+        symptom = symptom or self._losses.worse(step, result.loss)
+        if symptom and self._job.end_when_diverged:
+            self.diverged = True
+            self.note(Incident.now(f"diverged: {symptom}", step, "ended the phase here", learning_rate=rate))
+
+    def _give_up(self, step: int, symptom: str, rate: float) -> None:
         incident = Incident.now(symptom, step, "stopped before the next checkpoint", learning_rate=rate)
         self._uploader.wait()
         if self._workspace is not None and dist.get_rank() == 0:
@@ -203,6 +221,11 @@ class _Trainer:
             f"training diverged at step {step}: {symptom}. The last checkpoint is from before.\n"
             "  What to do: lower learning_rate, lengthen warmup_steps or tighten clip_grad, and look at the data of that step"
         )
+
+
+def _watch(phase: Phase, before: State | None, parent: State | None) -> LossWatch:
+    initial = next((state.initial_loss for state in (before, parent) if state and state.initial_loss is not None), None)
+    return LossWatch(phase.schedule.warmup_steps, initial, before.recent_losses if before else ())
 
 
 def _shards(attempt: Attempt) -> Shards:

@@ -86,13 +86,16 @@ class Bench:
             workspace.commit(fingerprint, [workspace.put("result", folder, {})])
         return InputRef(stage=stage, fingerprint=fingerprint)
 
-    def spec(self, one: Phase, key: str = "w", parent: InputRef | None = None, optimizer: str = "adamw", **changes: Any) -> JobSpec:
+    def spec(
+        self, one: Phase, key: str = "w", parent: InputRef | None = None, optimizer: str = "adamw", ends: bool = False, **changes: Any
+    ) -> JobSpec:
         inputs = {"tokenize": InputRef(stage="tokenize", fingerprint="shards"), **({"parent": parent} if parent else {})}
         config = {
             "model": (MODEL.model_copy(update=changes)).model_dump(mode="json"),
             "phase": one.model_dump(mode="json"),
             "optimizer": OptimizerConfig(kind=optimizer).model_dump(mode="json"),  # type: ignore[arg-type]
             "seed": 7,
+            "end_when_diverged": ends,
         }
         return JobSpec(
             stage=f"train-{one.name}", craft="training", fingerprint=f"fp-{key}", workspace_key=key, store=str(self.root / "store"),

@@ -9,7 +9,7 @@ import pytest
 from contracts.config import digest, identity
 from contracts.errors import ConfigError
 from models.config import ModelConfig
-from tasks.training.config import OptimizerConfig, Phase, Schedule, TrainingConfig, workspace_identity
+from tasks.training.config import Job, OptimizerConfig, Phase, Schedule, TrainingConfig, workspace_identity
 from tests.tasks.training.material import phase
 
 MODEL = ModelConfig.preset("tiny")
@@ -69,9 +69,8 @@ def test_zero_as_rate_or_as_fraction_is_one_schedule() -> None:
 
 
 def key(one: Phase, **changes: Any) -> str:
-    base: dict[str, Any] = {"model": MODEL, "optimizer": OptimizerConfig(), "seed": 0}
-    made = base | changes
-    return digest(workspace_identity(made["model"], one, made["optimizer"], made["seed"]))
+    base: dict[str, Any] = {"model": MODEL, "phase": one, "optimizer": OptimizerConfig(), "seed": 0}
+    return digest(workspace_identity(Job(**(base | changes))))
 
 
 def test_a_constant_phase_keeps_its_workspace_when_lengthened() -> None:
@@ -97,9 +96,14 @@ def test_what_changes_the_result_changes_the_workspace(change: dict[str, Any]) -
     assert key(phase()) != key(phase(**change))
 
 
-def test_model_optimizer_and_seed_change_the_workspace() -> None:
-    others = [{"model": ModelConfig.preset("tiny", init_std=0.1)}, {"optimizer": OptimizerConfig(beta2=0.99)}, {"seed": 1}]
-    assert len({key(phase()), *(key(phase(), **other) for other in others)}) == 4
+def test_model_optimizer_seed_and_how_it_ends_change_the_workspace() -> None:
+    others = [
+        {"model": ModelConfig.preset("tiny", init_std=0.1)},
+        {"optimizer": OptimizerConfig(beta2=0.99)},
+        {"seed": 1},
+        {"end_when_diverged": True},
+    ]
+    assert len({key(phase()), *(key(phase(), **other) for other in others)}) == 5
 
 
 def test_config_stays_light() -> None:
