@@ -14,10 +14,29 @@ from tasks.reporting.view import Link, ReportView, StageView
 if TYPE_CHECKING:
     from tasks.reporting.body import report
     from tasks.reporting.build import FILES, build_view
+    from tasks.reporting.court import render_court
     from tasks.reporting.render import loss_image, render_report
 
-__all__ = ["FILES", "Link", "ReportRequest", "ReportView", "StageView", "build_view", "loss_image", "render_report", "report"]
-_LAZY = {"report": "body", "FILES": "build", "build_view": "build", "loss_image": "render", "render_report": "render"}
+__all__ = [
+    "FILES",
+    "Link",
+    "ReportRequest",
+    "ReportView",
+    "StageView",
+    "build_view",
+    "loss_image",
+    "render_court",
+    "render_report",
+    "report",
+]
+_LAZY = {
+    "report": "body",
+    "FILES": "build",
+    "build_view": "build",
+    "loss_image": "render",
+    "render_court": "court",
+    "render_report": "render",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -123,4 +123,3 @@ def _key(entries: Sequence[tuple[str, str]]) -> str:
         out.append(f'<text class="tick" x="{left + 21}" y="16">{escape(text)}</text>')
         left += 44 + 7 * len(text)
     return "".join(out)
-

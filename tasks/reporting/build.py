@@ -10,7 +10,8 @@ from typing import Any
 from models.config import ModelConfig
 from models.count import parameters
 from models.memory import GIB
-from tasks.reporting import corpus, measured
+from tasks.ablation.results import CourtResult
+from tasks.reporting import ablations, corpus, measured
 from tasks.reporting.axes import duration, short
 from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState, StageView
 
@@ -18,6 +19,7 @@ FILES: dict[str, list[str]] = {
     "train": ["metrics.jsonl"],
     "convert": ["parity.json"],
     "evaluate": ["evaluation.json", "samples.json"],
+    ablations.COURT: [ablations.FILE],
 }
 """Files of an artifact that the report reads, by kind of stage; of kinds not named here it reads the manifest alone."""
 
@@ -53,7 +55,8 @@ def build_view(
         model_path: folder of the final model, for the line that loads it.
         now: time of the report; unset: this moment, UTC.
     """
-    phases = _phases(recipe, manifests, folders)
+    courts = ablations.courts(folders)
+    phases = _phases(recipe, manifests, folders, courts)
     newest = _newest(manifests)
     return ReportView(
         recipe=str(recipe["name"]),
@@ -61,7 +64,8 @@ def build_view(
         question=str(recipe.get("purpose", {}).get("question", "")),
         created=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         headline=_headline(recipe),
-        stages=_stages(manifests, states or {}, inputs or {}),
+        stages=ablations.placed(_stages(manifests, states or {}, inputs or {}), recipe),
+        courts=courts,
         phases=phases,
         sources=corpus.sources(manifests, phases),
         tokenizer=corpus.tokenizer(manifests, recipe.get("tokenizer", {})),
@@ -79,13 +83,18 @@ def build_view(
     )
 
 
-def _phases(recipe: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]], folders: Mapping[str, Path]) -> list[PhaseCurve]:
+def _phases(
+    recipe: Mapping[str, Any], manifests: Mapping[str, Mapping[str, Any]], folders: Mapping[str, Path], courts: Sequence[CourtResult]
+) -> list[PhaseCurve]:
     found: list[PhaseCurve] = []
-    for phase in recipe.get("training", {}).get("phases", []):
+    phases = recipe.get("training", {}).get("phases", [])
+    verdicts = ablations.accepted(courts, [str(phase["name"]) for phase in phases])
+    for phase in phases:
         stage = f"train-{phase['name']}"
         if stage in manifests:
             start = found[-1].end_tokens if found else 0.0
-            found.append(measured.phase_curve(phase, folders.get(stage), manifests[stage], start))
+            curve = measured.phase_curve(phase, folders.get(stage), manifests[stage], start)
+            found.append(curve.model_copy(update={"verdicts": verdicts[phase["name"]]}))
     return found
 
 

@@ -42,7 +42,11 @@ def dag_picture(stages: Sequence[StageView]) -> str:
 
 
 def _edges(known: Mapping[str, StageView]) -> list[tuple[str, str]]:
-    return [(source, name) for name, stage in known.items() for source in dict.fromkeys(stage.inputs.values()) if source in known]
+    return [(source, name) for name, stage in known.items() for source in _parents(stage) if source in known]
+
+
+def _parents(stage: StageView) -> list[str]:
+    return list(dict.fromkeys([*stage.inputs.values(), *stage.follows]))
 
 
 def _depths(known: Mapping[str, StageView]) -> dict[str, int]:
@@ -52,7 +56,7 @@ def _depths(known: Mapping[str, StageView]) -> dict[str, int]:
         if name in path:
             raise ValueError(f"the stages form a cycle: {' -> '.join([*path, name])}")
         if name not in depth:
-            parents = [visit(parent, (*path, name)) for parent in known[name].inputs.values() if parent in known]
+            parents = [visit(parent, (*path, name)) for parent in _parents(known[name]) if parent in known]
             depth[name] = max(parents, default=-1) + 1
         return depth[name]
 
@@ -81,10 +85,11 @@ def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
 
 
 def _box(stage: StageView, x: float, y: float) -> str:
-    note = stage.state + (f" · {duration(stage.seconds)}" if stage.seconds is not None else "")
+    took = f" · {duration(stage.seconds)}" if stage.seconds is not None else ""
+    note = (f"{stage.runs} runs" if stage.runs else stage.state) + took
     name = stage.name if len(stage.name) <= 15 else stage.name[:14] + "…"
     return (
-        f'<g class="box {stage.state}"><title>{escape(stage.name)}: {escape(note)}</title>'
+        f'<g class="box {stage.state}"><title>{escape(stage.name)}: {stage.state}, {escape(note)}</title>'
         f'<rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="8"/>'
         f'<text class="name" x="{x + BOX_W / 2}" y="{y + 24}" text-anchor="middle">{SIGNS[stage.state]} {escape(name)}</text>'
         f'<text class="state" x="{x + BOX_W / 2}" y="{y + 42}" text-anchor="middle">{escape(note)}</text></g>'

@@ -150,4 +150,3 @@ def _legend(series: Sequence[Series]) -> str:
 
 def _empty(title: str) -> str:
     return frame(title, 60, [f'<text class="note" x="{LEFT}" y="34">{escape(title)}: nothing was logged</text>'])
-

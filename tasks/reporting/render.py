@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import base64
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from statistics import median
-from typing import Any
 
 from tasks.reporting.axes import duration, short
 from tasks.reporting.bars import accuracy_plot, bits_plot, removal_plot, time_plot
+from tasks.reporting.court import case
 from tasks.reporting.dag import dag_picture
 from tasks.reporting.lines import loss_plot, rate_plot, throughput_plot
 from tasks.reporting.measured import steps_curve
-from tasks.reporting.view import PhaseCurve, Points, ReportView
-
-HERE = Path(__file__).parent
-LIGHT = (
-    "--card:#fff;--ink:#1c2127;--soft:#5d6873;--line:#e1e5e8;--band:#eef3f8;--band2:#f7f1e8;"
-    "--c1:#0072b2;--c2:#d55e00;--c3:#009e73;--c4:#a8518a;--c5:#b9c1c8"
-)
+from tasks.reporting.page import HERE, LIGHT, environment, stylesheet, y_of
+from tasks.reporting.view import PhaseCurve, ReportView
 
 
 @dataclass(frozen=True)
@@ -35,16 +28,20 @@ class Tile:
 
 def render_report(view: ReportView) -> str:
     """The whole page as HTML text. Everything that came from data is escaped; a content security policy forbids scripts."""
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
     from markupsafe import Markup
 
-    environment = Environment(loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
-    environment.filters.update(short=short, duration=duration, json=_json, webaddress=_webaddress)
-    environment.filters.update(first_y=lambda p: _y(p, 0), last_y=lambda p: _y(p, -1), median_y=_median)
-    style = (HERE / "style.css").read_text() + (HERE / "plots.css").read_text()
     plots = {name: Markup(svg) for name, svg in _plots(view).items()}  # built here, every label escaped
-    page = environment.get_template("report.html.j2")
-    return page.render(view=view, style=Markup(style), plots=plots, tiles=tiles(view), contents=_contents(view), loading=_loading(view))
+    cases = [case(court) for court in view.courts]
+    page = environment().get_template("report.html.j2")
+    return page.render(
+        view=view,
+        style=Markup(stylesheet()),
+        plots=plots,
+        tiles=tiles(view),
+        contents=_contents(view),
+        loading=_loading(view),
+        cases=cases,
+    )
 
 
 def loss_image(source: Path | Sequence[PhaseCurve]) -> str:
@@ -67,7 +64,7 @@ def tiles(view: ReportView) -> list[Tile]:
     found = [Tile(value, label) for label, value in view.headline.items()]
     if view.phases:
         found.append(Tile(short(view.phases[-1].end_tokens), "tokens trained on"))
-        found.append(Tile(_y(view.phases[-1].loss, -1), "final training loss"))
+        found.append(Tile(y_of(view.phases[-1].loss, -1), "final training loss"))
     if view.bits_per_byte:
         wins, total = sum(row.wins for row in view.bits_per_byte), len(view.bits_per_byte)
         found.append(Tile(f"{wins} of {total}", "sources where it beats the bigram", "good" if wins == total else "bad"))
@@ -97,6 +94,7 @@ def _plots(view: ReportView) -> dict[str, str]:
 def _contents(view: ReportView) -> list[tuple[str, str]]:
     parts = [
         ("The line", "line", view.stages),
+        ("Ablations", "ablations", view.courts),
         ("Training", "training", view.phases),
         ("Evaluation", "evaluation", view.bits_per_byte or view.accuracies),
         ("What it writes", "samples", view.samples),
@@ -119,19 +117,3 @@ def _loading(view: ReportView) -> str:
             "print(tokenizer.decode(model.generate(ids, max_new_tokens=60, do_sample=True)[0]))",
         ]
     )
-
-
-def _json(value: Any) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, default=str)
-
-
-def _webaddress(url: str) -> bool:
-    return url.startswith(("http://", "https://", "file://"))
-
-
-def _y(points: Points, index: int) -> str:
-    return f"{points[index][1]:.3f}" if points else "-"
-
-
-def _median(points: Points) -> str:
-    return short(median(y for _, y in points)) if points else "-"

@@ -7,6 +7,7 @@ from typing import Any, Literal
 from pydantic import Field
 
 from contracts.config import Config
+from tasks.ablation.results import CourtResult
 
 StageState = Literal["ran", "reused", "running", "failed", "waiting"]
 Points = list[tuple[float, float]]
@@ -38,6 +39,10 @@ class StageView(Config):
     """Identity of its artifact."""
     inputs: dict[str, str] = Field(default_factory=dict)
     """Role -> stage it was read from."""
+    follows: list[str] = Field(default_factory=list)
+    """Stages whose verdicts settled its config, or before which nothing of it runs, without an artifact of theirs being read."""
+    runs: int = 0
+    """Runs of arms or seeds that it brought into being and judged; they are no boxes of their own."""
     created: str = ""
     """When its artifact was committed."""
     manifest: dict[str, Any] = Field(default_factory=dict)
@@ -73,6 +78,8 @@ class PhaseCurve(Config):
     """Parallel layouts it ran at."""
     interventions: list[str] = Field(default_factory=list)
     """What was changed or repaired on the way."""
+    verdicts: list[str] = Field(default_factory=list)
+    """Changes it was trained with that a court accepted, one sentence each."""
 
 
 class Removal(Config):
@@ -209,6 +216,8 @@ class ReportView(Config):
     """Facts of the model: parameters, layers, vocabulary..."""
     stages: list[StageView] = Field(default_factory=list)
     """The DAG."""
+    courts: list[CourtResult] = Field(default_factory=list)
+    """Courts that were held before a phase of this run."""
     phases: list[PhaseCurve] = Field(default_factory=list)
     """Training, phase by phase."""
     sources: list[SourceView] = Field(default_factory=list)

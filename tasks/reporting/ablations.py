@@ -1,0 +1,79 @@
+"""What the courts of a run left, and where they stand in its DAG."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.ablation.results import CourtResult, Decision
+from tasks.reporting.view import StageView
+
+COURT, QUALIFY = "court", "qualify"
+FILE = "court.json"
+
+
+def courts(folders: Mapping[str, Path]) -> list[CourtResult]:
+    """Every court that has decided, in the order of the stages.
+
+    Raises:
+        ConfigError: a court.json of another version.
+    """
+    files = {name: folder / FILE for name, folder in folders.items() if name.startswith(f"{COURT}-")}
+    return [CourtResult.parse(json.loads(path.read_text()), f"{FILE} of {name}") for name, path in files.items() if path.is_file()]
+
+
+def accepted(held: Sequence[CourtResult], phases: Sequence[str]) -> dict[str, list[str]]:
+    """Phase -> one sentence for each change it was trained with that a court accepted: from the court's phase on."""
+    found: dict[str, list[str]] = {phase: [] for phase in phases}
+    for court in held:
+        later = phases[phases.index(court.before) :] if court.before in phases else phases
+        for one in court.decisions:
+            if one.state != "accepted":
+                continue
+            changes = ", ".join(f"{path}: {court.baseline.get(path, '?')} → {value}" for path, value in one.accepted.items())
+            for phase in later:
+                if _touches(one, phase, phases):
+                    found[phase].append(f"trained with {one.modification.name} ({changes}), accepted by {COURT}-{court.name}")
+    return found
+
+
+def placed(stages: Sequence[StageView], recipe: Mapping[str, Any]) -> list[StageView]:
+    """The stages with courts and qualification in their places: what they read of runs that are no stages of this DAG is counted, and
+    they stand between what the runs start from and the phase that they settle.
+    """
+    by_name = {stage.name: stage for stage in stages}
+    phases = [f"train-{phase['name']}" for phase in recipe.get("training", {}).get("phases", [])]
+    before = _before(recipe, phases)
+    views: dict[str, StageView] = dict(by_name)
+    for name, phase in before.items():
+        if name not in views or phase not in views:
+            continue
+        labels = {role.removesuffix(".train") for role in views[name].inputs if "." in role}
+        inputs = {role: source for role, source in views[name].inputs.items() if "." not in role}
+        starts = [source for source in by_name[phase].inputs.values() if source != name]
+        views[name] = views[name].model_copy(update={"inputs": inputs, "runs": len(labels), "follows": starts})
+        views[phase] = views[phase].model_copy(update={"follows": [*views[phase].follows, name]})
+    return [views[stage.name] for stage in stages]
+
+
+def _before(recipe: Mapping[str, Any], phases: Sequence[str]) -> dict[str, str]:
+    """Stage of a court or of the qualification -> the training stage it stands before."""
+    section = recipe.get("ablations") or {}
+    if not phases:
+        return {}
+    found = {QUALIFY: phases[0]} if section.get("qualification") else {}
+    return found | {
+        f"{COURT}-{one['name']}": f"train-{one['before']}" if one.get("before") else phases[0] for one in section.get("courts", [])
+    }
+
+
+def _touches(one: Decision, phase: str, phases: Sequence[str]) -> bool:
+    """False where every change is a field of another phase."""
+    named = []
+    for path in one.accepted:
+        words = path.split(".")
+        named.append(words[2] if words[:2] == ["training", "phases"] and len(words) > 2 else "*")
+    places = {"*", phase, str(phases.index(phase))}
+    return not named or any(name in places for name in named)
