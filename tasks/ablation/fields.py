@@ -4,13 +4,26 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Protocol, Self
 
 from contracts.config import assign, leaves, nearest
 from contracts.errors import ConfigError
+from tasks.compass import RecipeLike
 
 _MISSING = object()
+
+
+class CourtRecipe(RecipeLike, Protocol):
+    """A recipe as the checks of a court use it: its sections, and itself with some overrides."""
+
+    def override(self, assignments: Sequence[str]) -> Self:
+        """A validated copy."""
+        ...
+
+    def model_dump(self, *, mode: str) -> dict[str, Any]:
+        """The recipe as JSON."""
+        ...
 
 
 def apply(recipe: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
