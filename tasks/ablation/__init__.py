@@ -13,9 +13,26 @@ from tasks.ablation.results import BASELINE, CourtResult
 
 if TYPE_CHECKING:
     from tasks.ablation.body import judge
+    from tasks.ablation.drift import Canary, compare_canary
+    from tasks.ablation.scaling import ScalingFit, Trial, fit_scaling, trials
 
-__all__ = ["BASELINE", "ArmRequest", "CourtResult", "JudgeRequest", "judge", "run_name"]
-_LAZY = {"judge": "body"}
+__all__ = [
+    "BASELINE",
+    "ArmRequest",
+    "Canary",
+    "CourtResult",
+    "JudgeRequest",
+    "ScalingFit",
+    "Trial",
+    "compare_canary",
+    "fit_scaling",
+    "judge",
+    "run_name",
+    "trials",
+]
+_LAZY = {"judge": "body", "Canary": "drift", "compare_canary": "drift"} | dict.fromkeys(
+    ("ScalingFit", "Trial", "fit_scaling", "trials"), "scaling"
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -1,8 +1,8 @@
 """Many arms against one baseline: the distribution of the largest |t| (Dunnett 1955, Journal of the American Statistical Association 50).
 
-`scipy.stats.dunnett` searches its interval with a noisy integral and a minimiser: for 3 arms of 3 runs at 99 % scipy 1.17 gives 295 in place
-of 4.00, with a warning. Here the integral is a product of two Gauss rules, so that a verdict is the same wherever it is computed, a p value
-is below 1 - confidence exactly where the interval leaves out zero, and a plan can ask for hundreds of numbers of seeds.
+`scipy.stats.dunnett` searches its interval by a minimiser over a noisy integral: for 3 arms of 3 runs at 99 % scipy 1.17 gives 295, with a
+warning, in place of 4.00. Here the integral is a product of two Gauss rules. So a verdict is the same wherever it is computed, a p value is
+below 1 - confidence exactly where the interval leaves out zero, and a plan can ask for many numbers of seeds.
 """
 
 from __future__ import annotations

@@ -72,8 +72,8 @@ class Effect(Config):
     degrees_of_freedom: int = 0
     """Of that pooled standard deviation."""
     paired_noise: float | None = None
-    """What pairing by seed leaves of the noise: residual standard deviation of the model arm + seed over all arms (of one arm and the baseline:
-    that of the differences within a seed, divided by sqrt 2)."""
+    """What pairing by seed leaves of the noise: residual standard deviation of the model arm + seed over all arms (with one arm: that of
+    the differences within a seed, divided by sqrt 2)."""
     paired_degrees_of_freedom: int = 0
     """Of that residual standard deviation."""
     diverged: int = 0

@@ -41,7 +41,7 @@ class Terms:
 def outcome(low: float | None, high: float | None, tolerance: float, lower_is_better: bool) -> Outcome:
     """The verdict that a simultaneous interval of arm minus baseline gives.
 
-    better, worse: zero lies outside. within noise: the whole interval lies within the tolerance, so that no difference that matters is left.
+    better, worse: zero lies outside. within noise: the whole interval lies within the tolerance, so no difference that matters is left.
     under-powered: neither, or there is no interval.
     """
     if low is None or high is None:
@@ -108,7 +108,7 @@ def _judged(base: Effect, contrast: Contrast, tolerance: float, found: Compariso
 
 
 def seeds_to_decide(noise: Noise | None, arms: int, tolerance: float, terms: Terms) -> int | None:
-    """Smallest equal number of seeds of all `arms` and the baseline at which a true difference of `tolerance` is found with the court's power.
+    """Smallest number of seeds of each of `arms` and the baseline that finds a true difference of `tolerance` with the court's power.
 
     The noise is taken at the upper end of its one-sided 80 % interval (chi-square). None: the noise is not known, or it takes more than
     `SEEDS_LIMIT`.

@@ -1,0 +1,146 @@
+"""Reading what the runs of a court left: figures, curves, and what they ran on."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from contracts.errors import ConfigError, InputError
+from tasks.ablation.request import ArmRequest, JudgeRequest, run_name
+from tasks.ablation.results import Points, Run
+from tasks.evaluation.scores import Scores
+from tasks.evaluation.scores import read as read_scores
+
+__all__ = ["POINTS", "Evidence", "read_runs", "spikes"]
+
+POINTS = 200
+"""Longest curve that goes into court.json."""
+WINDOW, DEVIATIONS = 20, 6.0
+"""A spike: a loss above the median of the steps before it by more than this many of their robust deviations."""
+HELD_OUT = "heldout_loss/"
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """One run that was read."""
+
+    name: str
+    """`ARM.SEED`."""
+    arm: ArmRequest
+    """Its arm."""
+    run: Run
+    """What goes into court.json."""
+    scores: Scores
+    """Its evaluation."""
+    progress: float
+    """Share of its phase that it was trained on: 1 where it ended as planned."""
+    spikes: int
+    """Spikes of its loss."""
+
+
+def read_runs(request: JudgeRequest, inputs: Mapping[str, Path]) -> tuple[list[Run], list[Evidence]]:
+    """(every run in the order of arms and seeds, those of them that were read).
+
+    Raises:
+        ConfigError: `left_out` names a run that the court does not have.
+        InputError: a run that is neither there nor left out, or whose files cannot be read.
+    """
+    left_out = request.court.left_out
+    names = {run_name(arm.name, seed) for arm in request.arms for seed in request.court.seeds}
+    unknown = sorted(set(left_out) - names)
+    if unknown:
+        raise ConfigError(f"left_out names '{unknown[0]}', which is no run of the court", do="write ARM.SEED of one of its runs")
+    runs, read = [], []
+    for arm in request.arms:
+        for seed in request.court.seeds:
+            name = run_name(arm.name, seed)
+            if name in left_out:
+                runs.append(Run(arm=arm.name, seed=seed, left_out=left_out[name]))
+                continue
+            evidence = _read(name, arm, seed, request.manifests, inputs)
+            runs.append(evidence.run)
+            read.append(evidence)
+    return runs, read
+
+
+def spikes(losses: Points) -> int:
+    """Steps whose loss stands out above the `WINDOW` steps before them; a run of such steps counts once."""
+    values = [loss for _, loss in losses]
+    count, before = 0, False
+    for index in range(WINDOW, len(values)):
+        window = values[index - WINDOW : index]
+        middle = median(window)
+        spread = 1.4826 * median(abs(value - middle) for value in window)
+        high = values[index] > middle + DEVIATIONS * max(spread, 1e-3)
+        count += high and not before
+        before = high
+    return count
+
+
+def _read(name: str, arm: ArmRequest, seed: int, manifests: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Path]) -> Evidence:
+    train = f"{name}.train"
+    for role, what in ((train, "training"), (name, "evaluation")):
+        if role not in inputs:
+            raise InputError(
+                f"run '{name}' has no {what}",
+                do=f"run the court again: it makes what is missing; or give it up with a reason: left_out: {{{name}: ...}}",
+            )
+    scores, state = read_scores(inputs[name]), _state(inputs[train])
+    batch, steps = arm.phase.tokens_per_step, int(state["step"])
+    curves = _curves(inputs[train] / "metrics.jsonl", batch)
+    speeds = [speed for _, speed in curves.pop("tokens_per_second", [])]
+    loss = curves.pop("loss", [])
+    trained, evaluated = manifests.get(train, {}), manifests.get(name, {})
+    seconds = [float(one.get("cost", {}).get("seconds", 0.0)) for one in (trained, evaluated)]
+    diverged = scores.diverged_at if scores.diverged_at is not None else state.get("diverged_at")
+    run = Run(
+        arm=arm.name,
+        seed=seed,
+        train=str(trained.get("fingerprint", "")),
+        evaluate=str(evaluated.get("fingerprint", "")),
+        metrics={} if diverged is not None else scores.values(),
+        diverged_at=diverged,
+        tokens=steps * batch,
+        seconds=sum(seconds) or float(sum(state.get("seconds", {}).values())),
+        tokens_per_second=median(speeds) if speeds else 0.0,
+        loss=_thinned(loss),
+        heldout={key.removeprefix(HELD_OUT): _thinned(points) for key, points in curves.items()},
+        versions={str(key): str(value) for key, value in trained.get("versions", {}).items()},
+        machine=dict(trained.get("machine", {})),
+    )
+    return Evidence(name, arm, run, scores, steps / arm.phase.steps, spikes(loss))
+
+
+def _state(folder: Path) -> dict[str, Any]:
+    path = folder / "state.json"
+    try:
+        return {"seconds": {}, **json.loads(path.read_text())}
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"no account of the training can be read: {error}", where=str(path), do="train this run again") from None
+
+
+def _curves(path: Path, batch: int) -> dict[str, Points]:
+    """`loss`, `tokens_per_second` and every `heldout_loss/SOURCE` over tokens; a step written twice counts once, a cut line not at all."""
+    steps: dict[str, dict[int, float]] = {}
+    for line in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
+        try:
+            step, _, values = json.loads(line)
+        except ValueError:
+            continue
+        for key, value in values.items():
+            if (key in ("loss", "tokens_per_second") or key.startswith(HELD_OUT)) and math.isfinite(value):
+                steps.setdefault(key, {})[int(step)] = float(value)
+    return {key: [(float(step * batch), value) for step, value in sorted(found.items())] for key, found in steps.items()}
+
+
+def _thinned(points: Points) -> Points:
+    """At most `POINTS` of them, evenly, the last one always."""
+    if len(points) <= POINTS:
+        return points
+    every = -(-(len(points) - 1) // (POINTS - 1))
+    return [*points[:-1:every], points[-1]]
