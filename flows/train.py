@@ -17,13 +17,14 @@ def add(plan: Plan, phase: Phase, shards: Node, parent: Node | None, *, end_when
     """
     model, training = plan.recipe.model, plan.recipe.training
     job = Job(model=model, phase=phase, optimizer=training.optimizer, seed=training.seed, end_when_diverged=end_when_diverged)
+    again = {"repeat": phase.repeat} if phase.repeat else {}
     more = {"parent": parent} if parent is not None else {}
     return plan.add(
         f"train-{phase.name}",
         KIND,
         job.model_dump(mode="json"),
-        hashed=identity(job),
-        workspace_hashed=workspace_identity(job),
+        hashed=identity(job) | again,
+        workspace_hashed=workspace_identity(job) | again,
         processes=phase.layout.world_size,
         tokenize=shards,
         **more,

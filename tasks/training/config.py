@@ -116,6 +116,8 @@ class Phase(Config):
     """Held-out sequences per source in one evaluation."""
     log_every: Placement[int] = Field(default=1, ge=1)
     """Steps between points of the logged curves."""
+    repeat: Placement[str] = ""
+    """Any text: the phase is trained anew under it, though nothing of it has changed (a canary of libraries and hardware)."""
 
     @field_validator("name")
     @classmethod
