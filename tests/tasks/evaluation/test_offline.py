@@ -164,7 +164,7 @@ def test_recall_grows_and_stays_within_its_name() -> None:
         assert set(lines) == {tokens // 8}
         lengths.append(max(len(tokenizer(item.context + item.choices[0])["input_ids"]) for item in items))
     assert lengths == sorted(set(lengths))
-    assert all(0.7 * tokens < length < 1.5 * tokens for tokens, length in zip(RECALL_TOKENS, lengths, strict=True))
+    assert all(tokens < length < 2 * tokens for tokens, length in zip(RECALL_TOKENS, lengths, strict=True))
 
 
 def test_more_items_than_there_are_is_refused() -> None:
