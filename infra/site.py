@@ -68,6 +68,10 @@ class Site(Config):
     """Python that flows and training workers run with here."""
     launcher: Literal["torchrun"] = "torchrun"
     """How a worker's processes are started."""
+    backlog: Path
+    """File of the modifications that wait for a court. Default: deployments/backlog.yaml of this checkout."""
+    backlog_cron: str | None = "0 3 * * 0"
+    """When `smolflow up` schedules the backlog at first, as cron in UTC (null: never); from then on the Prefect UI decides."""
 
     @model_validator(mode="before")
     @classmethod
@@ -80,6 +84,7 @@ class Site(Config):
             "home": home,
             "store": store if "://" in store else str(_absolute(store)),
             "scratch": _absolute(data.get("scratch") or home / "scratch"),
+            "backlog": _absolute(data.get("backlog") or CHECKOUT / "deployments" / "backlog.yaml"),
         }
 
     @model_validator(mode="after")
