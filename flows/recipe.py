@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.config import Config, nearest
+from contracts.config import Config, Placement, nearest
 from contracts.errors import ConfigError
 from contracts.yaml_text import load_yaml
 from infra.store import Store
@@ -45,6 +45,23 @@ class Waiver(Config):
         return gate
 
 
+class Baseline(Config):
+    """Where a recipe came from that a person made by adopting what a court accepted (`smolflow adopt`)."""
+
+    version: int = Field(ge=2)
+    """A recipe without this section is version 1."""
+    parent: str
+    """Digest of the recipe it was made from."""
+    court: str
+    """Fingerprint of the court whose verdict was adopted."""
+    by: str = Field(min_length=1)
+    """Who adopted it."""
+    diff: list[str]
+    """What was adopted, for a reader: path: before -> after."""
+    adopted: list[str]
+    """Digests of all modifications adopted so far, by earlier versions too."""
+
+
 class Recipe(Config):
     """Everything about a model to build. Where it runs is the site's business."""
 
@@ -72,6 +89,8 @@ class Recipe(Config):
     """Merge of post-trained checkpoints."""
     waivers: list[Waiver] = Field([])
     """Gates let pass explicitly, each with its reason."""
+    baseline: Placement[Baseline | None] = None
+    """Lineage of a recipe that was made by an adoption; part of no stage's identity."""
 
     @field_validator("name")
     @classmethod
