@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -69,16 +70,17 @@ def read_runs(request: JudgeRequest, inputs: Mapping[str, Path]) -> tuple[list[R
 
 
 def spikes(losses: Points) -> int:
-    """Steps whose loss stands out above the `WINDOW` steps before them; a run of such steps counts once."""
-    values = [loss for _, loss in losses]
+    """Steps whose loss stands out above the `WINDOW` quiet steps before them; a run of such steps counts once."""
+    quiet: deque[float] = deque(maxlen=WINDOW)
     count, before = 0, False
-    for index in range(WINDOW, len(values)):
-        window = values[index - WINDOW : index]
-        middle = median(window)
-        spread = 1.4826 * median(abs(value - middle) for value in window)
-        high = values[index] > middle + DEVIATIONS * max(spread, 1e-3)
+    for _, loss in losses:
+        middle = median(quiet) if quiet else loss
+        spread = 1.4826 * median(abs(value - middle) for value in quiet) if quiet else 0.0
+        high = len(quiet) == WINDOW and loss > middle + DEVIATIONS * max(spread, 1e-3)
         count += high and not before
         before = high
+        if not high:
+            quiet.append(loss)
     return count
 
 
