@@ -50,10 +50,10 @@ def placed(stages: Sequence[StageView], recipe: Mapping[str, Any]) -> list[Stage
     for name, phase in before.items():
         if name not in views or phase not in views:
             continue
-        labels = {role.removesuffix(".train") for role in views[name].inputs if "." in role}
+        runs = (role.rpartition(".")[0] if name == QUALIFY else role.removesuffix(".train") for role in views[name].inputs if "." in role)
         inputs = {role: source for role, source in views[name].inputs.items() if "." not in role}
         starts = [source for source in by_name[phase].inputs.values() if source != name]
-        views[name] = views[name].model_copy(update={"inputs": inputs, "runs": len(labels), "follows": starts})
+        views[name] = views[name].model_copy(update={"inputs": inputs, "runs": len(set(runs)), "follows": starts})
         views[phase] = views[phase].model_copy(update={"follows": [*views[phase].follows, name]})
     return [views[stage.name] for stage in stages]
 

@@ -14,6 +14,7 @@ from tasks.reporting.heat import heat_map, leaf
 from tasks.reporting.matrix import matrix_plot
 from tasks.reporting.page import environment, stylesheet
 from tasks.reporting.response import response_plot
+from tasks.reporting.shares import share_plot
 from tasks.reporting.verdicts import metric_words, runs_of
 from tasks.reporting.view import Link
 
@@ -88,8 +89,14 @@ def _facts(court: CourtResult) -> dict[str, str]:
         "power": f"{court.power:.0%}, of the number of seeds that would decide",
         "differences": pairing,
     }
+    noise = next((e for e in court.effects if e.metric == court.metric and e.noise is not None), None)
+    if noise is not None:
+        paired = f"; pairing by seed would leave {noise.paired_noise:.4f}" if noise.paired_noise is not None else ""
+        facts["noise of one run"] = f"{noise.noise:.4f} (standard deviation, {noise.degrees_of_freedom} degrees of freedom){paired}"
     return facts | {f"baseline {leaf(path)}": f"{value} ({path})" for path, value in court.baseline.items()}
 
 
 def _sweep(court: CourtResult, name: str) -> str:
+    if name in court.responses:
+        return share_plot(court.responses[name])
     return heat_map(court, name) if len(court.sweeps[name]) == 2 else response_plot(court, name)

@@ -7,7 +7,7 @@ from html import escape
 from tasks.ablation.results import CourtResult, Effect
 from tasks.reporting.axes import Axis, span
 from tasks.reporting.svg import WIDTH, cut, frame, text
-from tasks.reporting.verdicts import LOOKS, absence, changed_arms, decision, interval, legend, metric_words, runs_of, shape, signed
+from tasks.reporting.verdicts import LOOKS, absence, changed_arms, decision, difference, legend, metric_words, runs_of, shape
 
 LABEL, RIGHT, TOP, ROW = 190, 316, 58, 44
 
@@ -53,18 +53,19 @@ def _scale(x: Axis, base: float, label: str) -> str:
 
 def _row(court: CourtResult, arm: str, effect: Effect | None, x: Axis, y: float) -> str:
     out = [f"<g><title>{escape(arm)}</title>{text(LABEL - 12, y + 27, cut(arm, 26), 'label', 'end')}</g>"]
-    if effect is None or effect.value is None:
+    side = WIDTH - RIGHT + 14
+    if effect is None or (effect.value is None and not effect.diverged):
         why = absence([run for run in runs_of(court, arm) if court.metric not in run.metrics])
-        return "".join(out) + text(WIDTH - RIGHT + 14, y + 27, f"– {why}: nothing to compare", "tick")
+        return "".join(out) + text(side, y + 27, f"– {why}: nothing to compare", "tick")
     middle = y + ROW / 2
     if effect.low is not None and effect.high is not None:
         low, high = x.at(effect.low), x.at(effect.high)
         out.append(
             f'<path class="reach {LOOKS[effect.outcome].tone}" d="M{low},{middle}H{high}M{low},{middle - 6}v12M{high},{middle - 6}v12"/>'
         )
-    out.append(shape(effect.outcome, x.at(effect.value), middle))
-    side = WIDTH - RIGHT + 14
+    if effect.value is not None:
+        out.append(shape(effect.outcome, x.at(effect.value), middle))
     more = f" ({effect.seeds_to_decide} seeds would decide)" if effect.seeds_to_decide else ""
     out.append(text(side, y + 20, f"{LOOKS[effect.outcome].sign} {effect.outcome}{more}", "value strong"))
-    runs = f"{effect.seeds} run{'s' * (effect.seeds != 1)}"
-    return "".join(out) + text(side, y + 37, f"{signed(effect.value)} {interval(effect) or '(no interval)'} · {runs}", "tick")
+    runs = f" · {effect.seeds} run{'s' * (effect.seeds != 1)}" if effect.value is not None else ": no difference is given"
+    return "".join(out) + text(side, y + 37, difference(effect) + runs, "tick")

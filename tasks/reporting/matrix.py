@@ -13,11 +13,10 @@ from tasks.reporting.verdicts import (
     STATES,
     absence,
     changed_arms,
-    interval,
+    difference,
     legend,
     metric_words,
     runs_of,
-    signed,
     state,
 )
 
@@ -80,7 +79,7 @@ def _row_head(court: CourtResult, arm: str, y: float) -> str:
 def _cell(court: CourtResult, arm: str, metric: str, x: float, y: float, step: float) -> str:
     effect = court.effect(arm, metric)
     box = f'x="{x + 2:.1f}" y="{y:.1f}" width="{step - GAP:.1f}" height="{ROW - GAP}" rx="6"'
-    if effect is None or effect.value is None:
+    if effect is None or (effect.value is None and not effect.diverged):
         why = absence([run for run in runs_of(court, arm) if metric not in run.metrics])
         return f'<g class="empty"><rect class="cell none" {box}/>{text(x + 12, y + 30, f"– {why}", "tick")}</g>'
     look = LOOKS[effect.outcome]
@@ -88,16 +87,12 @@ def _cell(court: CourtResult, arm: str, metric: str, x: float, y: float, step: f
     return (
         f'<g><title>{escape(_said(effect))}</title><rect class="cell {look.tone}{strong}" {box}/>'
         f"{text(x + 12, y + 21, f'{look.sign} {effect.outcome}', 'value strong')}"
-        f"{text(x + 12, y + 40, _numbers(effect), 'value')}</g>"
+        f"{text(x + 12, y + 40, difference(effect), 'value')}</g>"
     )
-
-
-def _numbers(effect: Effect) -> str:
-    return f"{signed(effect.value or 0.0)} {interval(effect) or '(no interval)'}"
 
 
 def _said(effect: Effect) -> str:
     p = "" if effect.p_value is None else f", p = {effect.p_value:.2g} adjusted for all arms"
     noise = "" if effect.noise is None else f", noise of one run {effect.noise:.3f} ({effect.degrees_of_freedom} degrees of freedom)"
     sides = f"{effect.seeds} against {effect.baseline_seeds} runs"
-    return f"{effect.arm}, {metric_words(effect.metric)}: {effect.outcome}, {_numbers(effect)}; {sides}{noise}{p}"
+    return f"{effect.arm}, {metric_words(effect.metric)}: {effect.outcome}, {difference(effect)}; {sides}{noise}{p}"

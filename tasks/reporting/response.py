@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from html import escape
 from statistics import fmean
 from typing import Any
@@ -18,20 +17,10 @@ from tasks.reporting.verdicts import absence, metric_words, runs_of
 HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 330, 70, 24, 54, 44
 
 
-@dataclass(frozen=True)
-class Fit:
-    """A fitted response: (x, low, value, high) on the sweep's own axis, and where its optimum lies."""
-
-    curve: Sequence[tuple[float, float, float, float]]
-    optimum: tuple[float, float, float] | None = None
-    label: str = "fit"
-
-
-def response_plot(court: CourtResult, name: str, fit: Fit | None = None) -> str:
+def response_plot(court: CourtResult, name: str) -> str:
     """The court's metric over the one axis of the sweep `name`: a dot for each run, a line through the means, the baseline's mean level.
 
-    The best point is starred and those within the tolerance of it are marked. A fit, where there is one, is a dashed line with its band.
-    SVG text.
+    The best point is starred and those within the tolerance of it are marked. SVG text.
     """
     ((path, axis),) = court.sweeps[name].items()
     places, logarithmic = positions(axis)
@@ -42,15 +31,13 @@ def response_plot(court: CourtResult, name: str, fit: Fit | None = None) -> str:
     if not levels:
         return frame(f"Response to {leaf(path)}", 60, [text(LEFT, 34, f"Response to {leaf(path)}: nothing was measured", "note")])
     x = Axis(*span(places, pad=0.06), LEFT, WIDTH - RIGHT)
-    y = Axis(*span(levels + ([v for _, low, _, high in fit.curve for v in (low, high)] if fit else []), pad=0.16), HEIGHT - BOTTOM, TOP)
+    y = Axis(*span(levels, pad=0.16), HEIGHT - BOTTOM, TOP)
     body = [_grid(court, path, axis, places, x, y, logarithmic), _baseline(base, y)]
-    if fit:
-        body.append(_fit(fit, x, y, logarithmic))
     means = [(place, fmean(dots[arm])) for arm, place in sorted(arms.items(), key=lambda one: one[1]) if dots[arm]]
     body.append(f'<polyline class="line c1" points="{" ".join(f"{x.at(a)},{y.at(b)}" for a, b in means)}"/>')
     for arm, place in arms.items():
         body.append(_point(court, name, arm, dots[arm], x.at(place), y))
-    return frame(f"Response to {leaf(path)}", HEIGHT, [*body, _legend(fit)])
+    return frame(f"Response to {leaf(path)}", HEIGHT, [*body, _legend()])
 
 
 def positions(axis: Sequence[Any]) -> tuple[list[float], bool]:
@@ -114,19 +101,8 @@ def _point(court: CourtResult, name: str, arm: str, values: Sequence[float], x: 
     return "".join(out) + (text(x, y.at(min(values)) + 22, mark, "value strong", "middle") if mark else "")
 
 
-def _fit(fit: Fit, x: Axis, y: Axis, logarithmic: bool) -> str:
-    rows = [(math.log10(a) if logarithmic else a, low, value, high) for a, low, value, high in fit.curve]
-    edge = [f"{x.at(a)},{y.at(high)}" for a, _, _, high in rows] + [f"{x.at(a)},{y.at(low)}" for a, low, _, _ in reversed(rows)]
-    line = " ".join(f"{x.at(a)},{y.at(value)}" for a, _, value, _ in rows)
-    return f'<polygon class="spread c3" points="{" ".join(edge)}"/><polyline class="line c3 thin" points="{line}"/>'
-
-
-def _legend(fit: Fit | None) -> str:
-    entries = [
-        ("c1", "mean of seeds; a dot is one run"),
-        ("c0", "baseline, band over its seeds"),
-        *([("c3 thin", fit.label)] if fit else []),
-    ]
+def _legend() -> str:
+    entries = [("c1", "mean of seeds; a dot is one run"), ("c0", "baseline, band over its seeds")]
     out, left = [], float(LEFT)
     for tone, words in entries:
         out.append(f'<line class="line {tone}" x1="{left}" x2="{left + 20}" y1="36" y2="36"/>{text(left + 26, 40, words)}')

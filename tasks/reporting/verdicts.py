@@ -57,6 +57,13 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", MINUS)
 
 
+def difference(effect: Effect) -> str:
+    """The difference with its interval, or why there is none."""
+    if effect.diverged:
+        return f"{effect.diverged} run{'s' * (effect.diverged != 1)} diverged"
+    return f"{signed(effect.value)} {interval(effect) or '(no interval)'}" if effect.value is not None else "nothing to compare"
+
+
 def interval(effect: Effect) -> str:
     """`[low, high]` of the simultaneous interval, or empty."""
     return "" if effect.low is None or effect.high is None else f"[{signed(effect.low)}, {signed(effect.high)}]"
@@ -78,9 +85,7 @@ def state(court: CourtResult, arm: str) -> str:
     found = decision(court, arm)
     if found is None:
         return "tested"
-    axes = court.sweeps.get(found.modification.name, {})
-    chosen = all(court.points.get(arm, {}).get(path) == found.accepted.get(path) for path in axes)
-    return "not chosen" if found.state == "accepted" and not chosen else found.state
+    return "not chosen" if found.state == "accepted" and arm != (found.arm or arm) else found.state
 
 
 def runs_of(court: CourtResult, arm: str) -> list[Run]:

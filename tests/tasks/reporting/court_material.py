@@ -10,9 +10,11 @@ from typing import Any
 
 from contracts.config import digest
 from tasks.ablation.config import Modification
-from tasks.ablation.results import BASELINE, CourtResult, Decision, Drift, Effect, Outcome, Run
+from tasks.ablation.results import BASELINE, CourtResult, Decision, Drift, Effect, Outcome, Response, Run, State
 
 TOKENS = 204_800
+SIZE = "750 k parameters at 205 k tokens of code, prose"
+_STATES: dict[Outcome, State] = {"better": "accepted", "worse": "rejected", "within noise": "rejected", "under-powered": "tested"}
 METRICS = {"bits_per_byte": 3.0, "bits_per_byte/code": 2.88, "bits_per_byte/prose": 3.11, "accuracy/grammar_pairs": 0.52}
 NOISE = {"bits_per_byte": 0.022, "bits_per_byte/code": 0.03, "bits_per_byte/prose": 0.016, "accuracy/grammar_pairs": 0.03}
 RATE, BATCH = "training.phases.*.schedule.learning_rate", "training.phases.*.global_batch_size"
@@ -67,6 +69,30 @@ def sweep_court(axes: int, seeds: Sequence[int] = (0, 1)) -> CourtResult:
     return _result("rate", [one], runs, seeds, points=points)
 
 
+def mixture_court(seeds: Sequence[int] = (0, 1)) -> CourtResult:
+    """A court that sweeps the share of code, with the parabola through its runs."""
+    path, shares = "training.phases.stable.mixture", [0.1, 0.3, 0.5, 0.7, 0.9]
+    mixtures = [{"code": share, "prose": round(1 - share, 2)} for share in shares]
+    one = Modification(name="mixture-ratio", hypothesis="Code and prose in equal parts are best for both", sweep={path: mixtures})
+    points: dict[str, dict[str, Any]] = {f"mixture-ratio[{share:g}]": {path: mixed} for share, mixed in zip(shares, mixtures, strict=True)}
+
+    def bend(share: float) -> float:
+        return 0.8 * (share - 0.56) ** 2 - 0.003
+
+    runs = [_run(BASELINE, seed, 0.0) for seed in seeds]
+    runs += [_run(arm, seed, bend(share)) for arm, share in zip(points, shares, strict=True) for seed in seeds]
+    found = _result("mixture", [one], runs, seeds, points=points)
+    place = dict(zip(points, shares, strict=True)) | {BASELINE: 0.5}
+    grid = [0.1 + 0.8 * step / 40 for step in range(41)]
+    response = Response(
+        source="code", metric="bits_per_byte", runs=[(place[run.arm], run.metrics["bits_per_byte"]) for run in runs],
+        curve=[(x, 3.0 + bend(x), 2.98 + bend(x) - 0.05 * abs(x - 0.5), 3.02 + bend(x) + 0.05 * abs(x - 0.5)) for x in grid],
+        optimum=0.56, low=0.49, high=0.63,
+        sentence="bits_per_byte is best at 56% of code [49%, 63%] at 95%, by a parabola within the tried range.",
+    )  # fmt: skip
+    return found.model_copy(update={"responses": {"mixture-ratio": response}})
+
+
 def _run(arm: str, seed: int, effect: float) -> Run:
     random = Random(f"{arm}.{seed}")
     noise = random.gauss(0, 1)
@@ -100,6 +126,7 @@ def _result(
     ]
     accepted = {path: value for one in decisions for path, value in one.accepted.items()}
     baseline = {
+        "training.phases.stable.mixture": {"code": 0.5, "prose": 0.5},
         "training.phases.*.optimizer.kind": "adamw",
         RATE: 0.002,
         BATCH: 8,
@@ -116,7 +143,7 @@ def _result(
             "accuracy/grammar_pairs": "reported only: at chance at this size",
             "bits_per_byte/code": "reported: part of bits_per_byte", "bits_per_byte/prose": "reported: part of bits_per_byte",
         },
-        size="0.75M parameters, 205k tokens of code and prose",
+        size=SIZE,
         baseline={path: value for path, value in baseline.items() if any(path in {**point, **accepted} for point in points.values())},
         arms=arms, sweeps={one.name: one.sweep for one in modifications if one.sweep}, points=points, runs=runs,
         effects=effects, decisions=decisions,
@@ -132,8 +159,9 @@ def _effect(arm: str, metric: str, runs: list[Run], arms: int) -> Effect:
     ours, base = groups[arm], groups[BASELINE]
     freedom = sum(max(0, len(group) - 1) for group in groups.values())
     sides: dict[str, Any] = {"arm": arm, "metric": metric, "lower_is_better": lower, "seeds": len(ours), "baseline_seeds": len(base)}
-    if not ours:
-        return Effect(outcome="under-powered", **sides)
+    diverged = sum(run.diverged_at is not None for run in runs if run.arm == arm)
+    if diverged or not ours:
+        return Effect(outcome="worse" if diverged else "under-powered", diverged=diverged, **sides)
     value = fmean(ours) - fmean(base)
     if not freedom:
         return Effect(outcome="under-powered", value=value, seeds_to_decide=2, tokens_to_decide=4 * TOKENS, **sides)
@@ -156,14 +184,17 @@ def _outcome(loss: float, reach: float) -> Outcome:
 
 
 def _decision(one: Modification, effects: list[Effect], points: dict[str, dict[str, Any]]) -> Decision:
-    best = min((e for e in effects if e.value is not None), key=lambda e: e.value or 0.0, default=effects[0])
-    state = {"better": "accepted", "worse": "rejected"}.get(best.outcome, "tested")
+    best = min(effects, key=lambda e: (e.value is None, e.value or 0.0))
+    state = _STATES[best.outcome]
     change = {**points[best.arm], **one.compensations} if state == "accepted" else {}
-    size = f"{best.value:+.3f} bits per byte" if best.value is not None else "diverged in every run"
+    said = f"{best.outcome}: no run of it and the baseline can be compared"
+    said = said if best.value is None else f"{best.outcome} by {abs(best.value):.3f} bits per byte"
+    said = f"worse: {best.diverged} of its runs diverged" if best.diverged else said
     kept = "accepted" if change else "baseline kept"
-    sentence = f"{one.name}: {best.outcome} ({size}) at 95 % of the whole court, 0.75M parameters and 205k tokens; {kept}."
+    sentence = f"{best.arm}: {said} at 95% over {best.seeds} seeds; {kept}; holds for {SIZE}."
     return Decision(
-        modification=one, digest="d" * 32, state=state, outcome=best.outcome, sentence=sentence, accepted=change, parameters=750_000,
+        modification=one, digest="d" * 32, arm=best.arm, state=state, outcome=best.outcome, sentence=sentence, accepted=change,
+        parameters=750_000,
         parameter_difference=-0.021 if one.name == "fewer-heads" else 0.0, flops_difference=-0.013 if one.name == "fewer-heads" else 0.0,
         benefits={"speed": -0.05} if one.name == "muon" else {},
     )  # fmt: skip
