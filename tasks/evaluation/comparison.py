@@ -5,19 +5,18 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import Field
 
-from contracts.config import Config
+from contracts.config import Config, leaves
 from contracts.errors import InputError, SmolflowError
 from tasks.evaluation import scores
 from tasks.evaluation.scores import Scores
 
-__all__ = ["Comparison", "Difference", "compare_checkpoint", "compare_folders"]
+__all__ = ["Comparison", "Difference", "compare_checkpoint"]
 
 TOLERANCE = 1e-4
 """Bits per byte of one document within which two evaluations agree: float32 sums in another order differ by less, a change that could move
@@ -75,17 +74,10 @@ class Comparison(Config):
         return "\n".join(lines)
 
 
-def compare_checkpoint(
-    one: Scores,
-    other: Scores,
-    *,
-    settings: tuple[Mapping[str, str], Mapping[str, str]] = ({}, {}),
-    tolerance: float = TOLERANCE,
-) -> Comparison:
+def compare_checkpoint(one: Scores, other: Scores, *, tolerance: float = TOLERANCE) -> Comparison:
     """Compare two evaluations of the same checkpoint, item by item.
 
     Args:
-        settings: what each was computed with, by name: versions of libraries, device, batch.
         tolerance: bits per byte of one document.
 
     Raises:
@@ -114,17 +106,8 @@ def compare_checkpoint(
         differing=differing,
         largest_bits=apart.get(largest, 0.0),
         largest_document=largest,
-        changed=_changed({"backend": one.backend, **settings[0]}, {"backend": other.backend, **settings[1]}),
+        changed=_changed(_computed_with(one), _computed_with(other)),
     )
-
-
-def compare_folders(one: Path, other: Path) -> Comparison:
-    """Compare two evaluations' folders; what they were computed with is read from their evaluation.json, where there is one.
-
-    Raises:
-        InputError: as `compare_checkpoint`, or one of them cannot be read.
-    """
-    return compare_checkpoint(scores.read(one), scores.read(other), settings=(_settings(one), _settings(other)))
 
 
 def _require_same(one: Scores, other: Scores) -> None:
@@ -181,13 +164,9 @@ def _changed(one: Mapping[str, str], other: Mapping[str, str]) -> dict[str, tupl
     return {what: (a, b) for what, (a, b) in pairs.items() if a != b}
 
 
-def _settings(folder: Path) -> dict[str, str]:
-    """What an evaluation was computed with, as far as it says."""
-    try:
-        found = json.loads((folder / "evaluation.json").read_text())["settings"]
-    except (OSError, ValueError, KeyError):
-        return {}
-    return {name: str(value) for name, value in found.items() if isinstance(value, str | int | float)}
+def _computed_with(evaluation: Scores) -> dict[str, str]:
+    """Backend and settings, one name each."""
+    return {"backend": evaluation.backend} | {path: str(value) for path, value in leaves(evaluation.settings)}
 
 
 def _shown(value: float | None) -> str:
@@ -199,7 +178,7 @@ def _main(folders: Sequence[str]) -> int:
         print("give the folders of two evaluations of one checkpoint", file=sys.stderr)
         return 2
     try:
-        found = compare_folders(*map(Path, folders))
+        found = compare_checkpoint(*(scores.read(Path(folder)) for folder in folders))
     except SmolflowError as error:
         print(error, file=sys.stderr)
         return 2

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import InputError
-from tasks.evaluation.comparison import compare_checkpoint, compare_folders
+from tasks.evaluation.comparison import compare_checkpoint
 from tasks.evaluation.scores import Scores
 
 
@@ -76,11 +76,15 @@ def test_other_bytes_or_missing_documents_and_tasks_are_drift() -> None:
 
 
 def test_backend_and_versions_that_changed_are_shown_beside_the_result() -> None:
-    found = compare_checkpoint(
-        evaluation(), evaluation(backend="vllm 1"), settings=({"torch": "2.11", "batch_size": "16"}, {"torch": "2.12", "batch_size": "16"})
-    )
-    assert found.agree and found.changed == {"backend": ("transformers 5.23.0", "vllm 1"), "torch": ("2.11", "2.12")}
-    assert "torch: 2.11 against 2.12" in found.said()
+    one = evaluation(settings={"versions": {"torch": "2.11"}, "batch_size": 16, "threads": 2})
+    other = evaluation(settings={"versions": {"torch": "2.12"}, "batch_size": 16}, backend="vllm 1")
+    found = compare_checkpoint(one, other)
+    assert found.agree and found.changed == {
+        "backend": ("transformers 5.23.0", "vllm 1"),
+        "threads": ("2", "unknown"),
+        "versions.torch": ("2.11", "2.12"),
+    }
+    assert "versions.torch: 2.11 against 2.12" in found.said()
 
 
 @pytest.mark.parametrize(
@@ -99,30 +103,21 @@ def test_what_cannot_be_compared_is_refused(changed: dict[str, Any], said: str) 
         compare_checkpoint(evaluation(), evaluation(**changed))
 
 
-def folder(root: Path, name: str, scores: Scores, **settings: Any) -> Path:
+def folder(root: Path, name: str, scores: Scores) -> Path:
     (root / name).mkdir()
     (root / name / "scores.json").write_text(json.dumps(scores.model_dump(mode="json")))
-    (root / name / "evaluation.json").write_text(json.dumps({"settings": {"precision": "float32", "left_out": {}} | settings}))
     return root / name
 
 
-def test_folders_bring_their_settings(tmp_path: Path) -> None:
-    one, other = folder(tmp_path, "one", evaluation(), batch_size=16), folder(tmp_path, "other", evaluation(), batch_size=4)
-    assert compare_folders(one, other).changed == {"batch_size": ("16", "4")}
-    (other / "evaluation.json").unlink()
-    assert compare_folders(one, other).changed == {"batch_size": ("16", "unknown"), "precision": ("float32", "unknown")}
-    with pytest.raises(InputError, match="no evaluation can be read"):
-        compare_folders(one, tmp_path)
-
-
 def test_command_ends_with_what_it_found(tmp_path: Path) -> None:
-    drifted = evaluation(compressed=prose(1001.0, 500.0))
-    one, other = folder(tmp_path, "one", evaluation()), folder(tmp_path, "other", drifted)
+    one = folder(tmp_path, "one", evaluation())
+    other = folder(tmp_path, "other", evaluation(compressed=prose(1001.0, 500.0)))
 
     def command(*folders: Path) -> subprocess.CompletedProcess[str]:
         return subprocess.run([sys.executable, "-m", "tasks.evaluation.comparison", *map(str, folders)], capture_output=True, text=True)
 
-    same, differs, wrong = command(one, one), command(one, other), command(one)
+    same, differs, wrong, unreadable = command(one, one), command(one, other), command(one), command(one, tmp_path)
     assert same.returncode == 0 and "no drift" in same.stdout
     assert differs.returncode == 1 and "DRIFT" in differs.stdout and "a: 1000 against 1001" in differs.stdout
     assert wrong.returncode == 2 and "two evaluations" in wrong.stderr
+    assert unreadable.returncode == 2 and "no evaluation can be read" in unreadable.stderr

@@ -11,7 +11,7 @@ import pytest
 from contracts.errors import ConfigError, InputError
 from infra.job import Summary
 from tasks.evaluation.qualification import QualificationResult, qualification_problems
-from tasks.evaluation.qualify import FILE, QualifyRequest, qualify
+from tasks.evaluation.qualifying import FILE, QualifyRequest, qualify
 
 SEEDS, TOKENS = [0, 1, 2, 3], [100, 200, 300, 400, 500]
 APART = {0: -1.5, 1: -0.5, 2: 0.5, 3: 1.5}
@@ -201,3 +201,10 @@ def test_bounds_are_the_requests(tmp_path: Path) -> None:
     found, loose = run(tmp_path / "loose", grid(), monotonicity=-1, above_random=-1000, signal_to_noise=0)
     assert found.thresholds.signal_to_noise == 0 and loose.evidence["qualified"]["bits_per_byte"]
     assert "all seeds agree exactly" in loose.evidence["why"]["accuracy/brackets"], "no bound makes a task without spread pass"
+
+
+def test_package_offers_the_body_and_not_the_module_of_that_name() -> None:
+    import tasks.evaluation as package
+
+    assert package.QualifyRequest is QualifyRequest
+    assert package.qualify is qualify, "the stage looks its body up by this name, after the request was imported"
