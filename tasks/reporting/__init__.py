@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tasks.reporting.body import report
     from tasks.reporting.build import FILES, build_view
     from tasks.reporting.court import render_court
+    from tasks.reporting.qualified import render_qualification
     from tasks.reporting.render import loss_image, render_report
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "build_view",
     "loss_image",
     "render_court",
+    "render_qualification",
     "render_report",
     "report",
 ]
@@ -35,6 +37,7 @@ _LAZY = {
     "build_view": "build",
     "loss_image": "render",
     "render_court": "court",
+    "render_qualification": "qualified",
     "render_report": "render",
 }
 

@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from tasks.ablation.results import CourtResult, Decision
+from tasks.evaluation.qualification import QualificationResult
 from tasks.reporting.view import StageView
 
 COURT, QUALIFY = "court", "qualify"
-FILE = "court.json"
+FILE, QUALIFICATION = "court.json", "qualification.json"
 
 
 def courts(folders: Mapping[str, Path]) -> list[CourtResult]:
@@ -22,6 +23,16 @@ def courts(folders: Mapping[str, Path]) -> list[CourtResult]:
     """
     files = {name: folder / FILE for name, folder in folders.items() if name.startswith(f"{COURT}-")}
     return [CourtResult.parse(json.loads(path.read_text()), f"{FILE} of {name}") for name, path in files.items() if path.is_file()]
+
+
+def qualification(folders: Mapping[str, Path]) -> QualificationResult | None:
+    """Which metrics may vote, where that was measured.
+
+    Raises:
+        ConfigError: a qualification.json of another version.
+    """
+    path = folders[QUALIFY] / QUALIFICATION if QUALIFY in folders else None
+    return QualificationResult.parse(json.loads(path.read_text()), QUALIFICATION) if path and path.is_file() else None
 
 
 def accepted(held: Sequence[CourtResult], phases: Sequence[str]) -> dict[str, list[str]]:

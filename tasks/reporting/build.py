@@ -19,6 +19,7 @@ FILES: dict[str, list[str]] = {
     "train": ["metrics.jsonl"],
     "convert": ["parity.json"],
     "evaluate": ["evaluation.json", "samples.json"],
+    ablations.QUALIFY: [ablations.QUALIFICATION],
     ablations.COURT: [ablations.FILE],
 }
 """Files of an artifact that the report reads, by kind of stage; of kinds not named here it reads the manifest alone."""
@@ -65,6 +66,7 @@ def build_view(
         created=(now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC"),
         headline=_headline(recipe),
         stages=ablations.placed(_stages(manifests, states or {}, inputs or {}), recipe),
+        qualification=ablations.qualification(folders),
         courts=courts,
         phases=phases,
         sources=corpus.sources(manifests, phases),

@@ -14,6 +14,7 @@ from tasks.reporting.dag import dag_picture
 from tasks.reporting.lines import loss_plot, rate_plot, throughput_plot
 from tasks.reporting.measured import steps_curve
 from tasks.reporting.page import HERE, LIGHT, environment, stylesheet, y_of
+from tasks.reporting.qualified import standing
 from tasks.reporting.view import PhaseCurve, ReportView
 
 
@@ -41,6 +42,7 @@ def render_report(view: ReportView) -> str:
         contents=_contents(view),
         loading=_loading(view),
         cases=cases,
+        standing=standing(view.qualification) if view.qualification else None,
     )
 
 
@@ -94,6 +96,7 @@ def _plots(view: ReportView) -> dict[str, str]:
 def _contents(view: ReportView) -> list[tuple[str, str]]:
     parts = [
         ("The line", "line", view.stages),
+        ("Which metrics vote", "qualification", view.qualification),
         ("Ablations", "ablations", view.courts),
         ("Training", "training", view.phases),
         ("Evaluation", "evaluation", view.bits_per_byte or view.accuracies),

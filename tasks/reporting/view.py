@@ -8,6 +8,7 @@ from pydantic import Field
 
 from contracts.config import Config
 from tasks.ablation.results import CourtResult
+from tasks.evaluation.qualification import QualificationResult
 
 StageState = Literal["ran", "reused", "running", "failed", "waiting"]
 Points = list[tuple[float, float]]
@@ -216,6 +217,8 @@ class ReportView(Config):
     """Facts of the model: parameters, layers, vocabulary..."""
     stages: list[StageView] = Field(default_factory=list)
     """The DAG."""
+    qualification: QualificationResult | None = None
+    """Which metrics may vote in its courts."""
     courts: list[CourtResult] = Field(default_factory=list)
     """Courts that were held before a phase of this run."""
     phases: list[PhaseCurve] = Field(default_factory=list)
