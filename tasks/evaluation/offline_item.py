@@ -1,4 +1,4 @@
-"""Items of the generated tasks, drawn so that nothing but the task itself tells the answer."""
+"""Items, and how those of the generated tasks are drawn: so that nothing but the task itself tells the answer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WORDS = _NOUNS.split()
 
 @dataclass(frozen=True)
 class Item:
-    """Which of `choices` continues `context`? The choices are of equal length and bring their own leading space."""
+    """Which of `choices` continues `context`? Generated choices are of equal length and bring their own leading space."""
 
     context: str
     choices: tuple[str, ...]

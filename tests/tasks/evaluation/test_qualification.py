@@ -199,3 +199,16 @@ def test_gate_takes_a_waiver_with_a_reason_only() -> None:
 
 def test_gate_refuses_a_metric_that_no_suite_has_even_under_a_waiver() -> None:
     assert "did you mean 'accuracy/induction'" in qualification_problems(EVIDENCE, "accuracy/inductoin", "because")[0]
+
+
+def test_tasks_at_random_level_never_qualify() -> None:
+    rng = np.random.default_rng(0)
+    for _ in range(100):
+        answers = rng.binomial(200, 0.25, (4, 6)) / 200
+        assert not asked(curves(baseline=answers)).passed
+
+
+def test_four_seeds_overstate_signal_to_noise_by_what_the_docstring_says() -> None:
+    # E[1/s] = sqrt(3 / 2) Gamma(1) / Gamma(3 / 2) = 1.382 for sigma = 1 and four values
+    many = np.random.default_rng(0).normal(100, 1, (4, 100_000))
+    assert criteria.signal_to_noise(many) == pytest.approx(138.2, rel=0.02)
