@@ -7,6 +7,7 @@ noise, and an accepted change becomes part of the next baseline.
 from __future__ import annotations
 
 import re
+from graphlib import CycleError, TopologicalSorter
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -221,6 +222,10 @@ class Backlog(Config):
             unknown = [name for name in one.depends_on if name not in names or name == one.name]
             if unknown:
                 raise ValueError(f"'{one.name}' depends on '{unknown[0]}', which is not in the backlog")
+        try:
+            TopologicalSorter({one.name: one.depends_on for one in self.modifications}).prepare()
+        except CycleError as error:
+            raise ValueError(f"these wait for each other: {' -> '.join(error.args[1])}") from None
         return self
 
 
