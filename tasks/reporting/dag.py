@@ -87,10 +87,11 @@ def _edge(start: tuple[float, float], end: tuple[float, float]) -> str:
 def _box(stage: StageView, x: float, y: float) -> str:
     took = f" · {duration(stage.seconds)}" if stage.seconds is not None else ""
     note = (f"{stage.runs} runs" if stage.runs else stage.state) + took
+    shown = note if len(note) <= 18 else note.partition(" · ")[0]
     name = stage.name if len(stage.name) <= 15 else stage.name[:14] + "…"
     return (
         f'<g class="box {stage.state}"><title>{escape(stage.name)}: {stage.state}, {escape(note)}</title>'
         f'<rect x="{x}" y="{y}" width="{BOX_W}" height="{BOX_H}" rx="8"/>'
         f'<text class="name" x="{x + BOX_W / 2}" y="{y + 24}" text-anchor="middle">{SIGNS[stage.state]} {escape(name)}</text>'
-        f'<text class="state" x="{x + BOX_W / 2}" y="{y + 42}" text-anchor="middle">{escape(note)}</text></g>'
+        f'<text class="state" x="{x + BOX_W / 2}" y="{y + 42}" text-anchor="middle">{escape(shown)}</text></g>'
     )
