@@ -22,7 +22,7 @@ __all__ = ["POINTS", "Evidence", "read_runs", "spikes"]
 POINTS = 200
 """Longest curve that goes into court.json."""
 WINDOW, DEVIATIONS = 20, 6.0
-"""A spike: a loss above the median of the steps before it by more than this many of their robust deviations."""
+"""A spike: a rise above the median rise of so many quiet steps before it by more than so many of their robust deviations."""
 HELD_OUT = "heldout_loss/"
 
 
@@ -70,17 +70,21 @@ def read_runs(request: JudgeRequest, inputs: Mapping[str, Path]) -> tuple[list[R
 
 
 def spikes(losses: Points) -> int:
-    """Steps whose loss stands out above the `WINDOW` quiet steps before them; a run of such steps counts once."""
-    quiet: deque[float] = deque(maxlen=WINDOW)
-    count, before = 0, False
-    for _, loss in losses:
-        middle = median(quiet) if quiet else loss
-        spread = 1.4826 * median(abs(value - middle) for value in quiet) if quiet else 0.0
-        high = len(quiet) == WINDOW and loss > middle + DEVIATIONS * max(spread, 1e-3)
+    """Steps whose loss rises out of the quiet steps before them; a run of such steps counts once.
+
+    What is held against its neighbours is the rise, not the loss: early in training the loss itself falls by more than it scatters.
+    """
+    rises: deque[float] = deque(maxlen=WINDOW)
+    count, before, quiet = 0, False, losses[0][1] if losses else 0.0
+    for _, loss in losses[1:]:
+        middle = median(rises) if rises else 0.0
+        spread = 1.4826 * median(abs(rise - middle) for rise in rises) if rises else 0.0
+        high = len(rises) == WINDOW and loss - quiet > middle + DEVIATIONS * max(spread, 1e-3)
         count += high and not before
         before = high
         if not high:
-            quiet.append(loss)
+            rises.append(loss - quiet)
+            quiet = loss
     return count
 
 

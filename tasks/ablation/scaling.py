@@ -137,9 +137,10 @@ def fit_scaling(
     budgets = _budgets(study)
     if len(budgets) < FEWEST:
         raise InputError(f"{len(budgets)} compute budgets make no power law", do=f"run {FEWEST} budgets or more")
-    laws = _laws(budgets, band)
+    logs = [np.log([[one.compute, one.learning_rate, one.batch, one.loss] for one in own]) for own in budgets]
+    laws = _laws(logs, band)
     rng = np.random.default_rng(seed)
-    drawn = np.array([_laws([[own[i] for i in rng.integers(0, len(own), len(own))] for own in budgets], band) for _ in range(DRAWS)])
+    drawn = np.array([_laws([own[rng.integers(0, len(own), len(own))] for own in logs], band) for _ in range(DRAWS)])
     ends = [(1 - confidence) / 2, (1 + confidence) / 2]
     largest = budgets[-1][0].compute
     return ScalingFit(
@@ -169,20 +170,18 @@ def _near(own: Sequence[Trial], band: float) -> list[Trial]:
     return [one for one in own if one.loss <= best * (1 + band)]
 
 
-def _laws(budgets: Sequence[Sequence[Trial]], band: float) -> NDArray[np.float64]:
-    """(intercept, slope) on logarithms of learning rate, batch and loss."""
-    import numpy as np
-    from scipy.stats import linregress
+def _laws(budgets: Sequence[NDArray[np.float64]], band: float) -> NDArray[np.float64]:
+    """(intercept, slope) on logarithms of learning rate, batch and loss.
 
-    near = [one for own in budgets for one in _near(own, band)]
-    best = [min(own, key=lambda one: one.loss) for own in budgets]
-    pairs = [
-        ([one.compute for one in near], [one.learning_rate for one in near]),
-        ([one.compute for one in near], [one.batch for one in near]),
-        ([one.compute for one in best], [one.loss for one in best]),
-    ]
-    lines = [linregress(np.log(x), np.log(y)) for x, y in pairs]
-    return np.array([(line.intercept, line.slope) for line in lines])
+    Args:
+        budgets: one array each, a row for each run: logarithms of compute, learning rate, batch and loss.
+    """
+    import numpy as np
+
+    near = np.concatenate([own[own[:, 3] <= own[:, 3].min() + np.log1p(band)] for own in budgets])
+    best = np.array([own[own[:, 3].argmin()] for own in budgets])
+    lines = [np.polyfit(rows[:, 0], rows[:, column], 1) for rows, column in ((near, 1), (near, 2), (best, 3))]
+    return np.array([(intercept, slope) for slope, intercept in lines])
 
 
 def _law(line: NDArray[np.float64], drawn: NDArray[np.float64], ends: list[float], target: float | None) -> PowerLaw:
