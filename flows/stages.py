@@ -22,13 +22,17 @@ def _run_name() -> str:
     return f"{Desk.of(given['recipe'], given['overrides']).plan.recipe.name} · {given['stage'] or runtime.flow_run.flow_name}"
 
 
-def run_here(node: Node, desk: Desk, pool: str) -> str:
-    """Bring one stage into being inside the current flow run, with its progress and result in the UI; returns its fingerprint."""
+def run_here(node: Node, desk: Desk, pool: str, wait: float = 0.0) -> str:
+    """Bring one stage into being inside the current flow run, with its progress and result in the UI; returns its fingerprint.
+
+    Args:
+        wait: seconds to wait for another run that is at the same stage; its result is then taken.
+    """
     log, fence = get_run_logger(), Fence()
     with StageDisplay(node, desk, log) as display:
         if node.arms and find(node, desk) is None:
             Sweep(node, desk, pool, log, display.progress, fence.check, artifact_key(f"runs-{node.name}")).run()
-        outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during))
+        outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during, wait))
         display.done(outcome)
     return node.fingerprint
 

@@ -16,7 +16,9 @@ def add(plan: Plan, phase: Phase, shards: Node, parent: Node | None, *, end_when
         end_when_diverged: a run that diverges is a result, not a failure (an arm of an ablation).
     """
     model, training = plan.recipe.model, plan.recipe.training
-    job = Job(model=model, phase=phase, optimizer=training.optimizer, seed=training.seed, end_when_diverged=end_when_diverged)
+    seed = training.seed if phase.seed is None else phase.seed
+    own = phase.model_copy(update={"seed": None})  # said once: a seed of its own that is the training's is no other phase
+    job = Job(model=model, phase=own, optimizer=training.optimizer, seed=seed, end_when_diverged=end_when_diverged)
     again = {"repeat": phase.repeat} if phase.repeat else {}
     more = {"parent": parent} if parent is not None else {}
     return plan.add(

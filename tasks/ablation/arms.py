@@ -126,7 +126,11 @@ def qualification_overrides(
 
 def _run(arm: Arm, recipe: Mapping[str, Any], seed: int, phase: Phase, index: int, evaluation: dict[str, Any]) -> list[str]:
     phases = [*recipe["training"]["phases"][:index], phase.model_dump(mode="json")]
-    last = {"training.seed": seed, "training.phases": phases, "evaluation": evaluation}
+    last: dict[str, Any] = {"training.phases": phases, "evaluation": evaluation}
+    if index:
+        phases[-1]["seed"] = seed  # the phases before keep their seed: all runs go on from one checkpoint
+    else:
+        last["training.seed"] = seed
     if recipe.get("ablations"):
         last["ablations"] = {}  # an arm holds no court of its own
     return [override(path, value) for path, value in (arm.base | arm.changes | last).items()]

@@ -104,6 +104,8 @@ class Phase(Config):
     """Number formats."""
     rope_theta: float | None = Field(default=None, gt=0)
     """Base of the rotary embedding in this phase; unset: the model's."""
+    seed: int | None = Field(default=None, ge=0)
+    """Seed of this phase's order of sequences (of a first phase, of the weights too); unset: the seed of the whole training."""
     reset_optimizer: bool = False
     """Begin with fresh optimizer state, taking only the weights from the phase before (SmolLM3 did so from 32k to 64k tokens)."""
     layout: Placement[Layout] = Layout()

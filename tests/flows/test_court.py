@@ -110,7 +110,8 @@ def test_a_court_before_a_later_phase_goes_on_from_the_phase_before(recipe: Reci
     decay = recipe.override(
         [
             "ablations.courts.main.before=decay",
-            'ablations.courts.main.modifications=[{name: no-clip, hypothesis: clipping costs nothing, change: {"training.phases.decay.schedule.final_fraction": 0.1}}]',
+            "ablations.courts.main.modifications=[{name: gentle-end, hypothesis: a rate that ends above zero loses nothing, "
+            "change: {training.phases.decay.schedule.final_fraction: 0.1}}]",
             "ablations.courts.main.shape=as_phase",
         ]
     )

@@ -38,7 +38,7 @@ FROZEN: dict[str, tuple[int, str]] = {
     "curate": (1, "752b32bed154a60bc27f1467601671bf"),
     "tokenizer": (1, "f14186ea17b1b56a46741dbc119bd8a9"),
     "tokenize": (1, "f81645877f0eb466d9f4ce01dbeb8152"),
-    "train": (2, "4b3fd66d9dd7450b1e788b782f834fbc"),
+    "train": (2, "9d25b7541c071e16cbca124a2f7aae14"),
     "convert": (1, "77aac6c515936e084cab522dfa689484"),
     "evaluate": (2, "43f1c7f70c7feafcd5b00765527c2d90"),
 }

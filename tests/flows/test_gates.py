@@ -18,7 +18,7 @@ from flows.stage import Watch, already_there, perform
 from infra.store import ArtifactMissing
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
-GATES_OF_STAGES = {"documents", "tokenizer-fertility", "epochs"}
+GATES_OF_STAGES = {"documents", "tokenizer-fertility", "epochs", "qualification"}
 ONE_SOURCE = """
 - {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
 """

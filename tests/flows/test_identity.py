@@ -9,6 +9,7 @@ import pytest
 
 from contracts.config import leaves
 from contracts.errors import ConfigError, SmolflowError
+from flows import court
 from flows.dag import dag
 from flows.recipe import Recipe, load
 
@@ -23,7 +24,7 @@ def onwards(stage: str) -> set[str]:
 # (pattern of the leaf's path, stages that must re-run); the first match counts
 EXPECTED: list[tuple[str, set[str]]] = [
     (r"purpose\.(budget|epochs)", set()),
-    (r"(name$|purpose\.|waivers|posttraining|merging)", {"report"}),
+    (r"(name$|purpose\.|waivers|posttraining|merging|ablations)", {"report"}),
     (r"data\.sources\.\d+\.name$", onwards("source")),
     (r"data\.sources\.\d+\.published_", set()),
     (r"data\.sources\.\d+\.path$", set()),
@@ -40,7 +41,7 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"training\.phases\.1\.", onwards("train-decay")),
     (r"conversion\.(dtype|heldout_tokens|greedy_tokens)$", onwards("convert")),
     (r"conversion\.", set()),
-    (r"evaluation\.batch_size", set()),
+    (r"evaluation\.(batch_size|run_generated_code|every_checkpoint)", set()),
     (r"evaluation\.", onwards("evaluate")),
 ]
 
@@ -70,7 +71,9 @@ CHOICES = {
 
 
 def fingerprints(recipe: Recipe) -> dict[str, str]:
-    return {node.name: node.fingerprint for node in dag(recipe)}
+    """Of every stage but courts, whose verdicts are taken to accept nothing."""
+    plan = dag(recipe, decided=lambda court: [])
+    return {node.name: node.fingerprint for node in plan if node.kind is not court.KIND}
 
 
 def variants(recipe: Recipe, path: str, value: Any) -> Recipe | None:
@@ -123,7 +126,7 @@ def test_mixture_change_reruns_from_its_phase() -> None:
 def test_longer_stable_phase_keeps_its_workspace() -> None:
     recipe = load("tiny")
     longer = recipe.override([f"training.phases.0.tokens={recipe.training.phases[0].tokens * 2}"])
-    before, after = dag(recipe).node("train-stable"), dag(longer).node("train-stable")
+    before, after = dag(recipe, decided=lambda court: []).node("train-stable"), dag(longer, decided=lambda court: []).node("train-stable")
     assert before.fingerprint != after.fingerprint
     assert before.workspace_key == after.workspace_key
 
@@ -131,7 +134,10 @@ def test_longer_stable_phase_keeps_its_workspace() -> None:
 def test_longer_decay_phase_opens_another_workspace() -> None:
     recipe = load("tiny")
     longer = recipe.override([f"training.phases.1.tokens={recipe.training.phases[1].tokens * 2}"])
-    assert dag(recipe).node("train-decay").workspace_key != dag(longer).node("train-decay").workspace_key
+    assert (
+        dag(recipe, decided=lambda court: []).node("train-decay").workspace_key
+        != dag(longer, decided=lambda court: []).node("train-decay").workspace_key
+    )
 
 
 def test_explicit_default_equals_unset() -> None:

@@ -9,7 +9,9 @@ from prefect.exceptions import ParameterTypeError
 from prefect.flows import Flow
 from prefect.utilities.callables import parameter_schema
 
+from flows.dag import dag
 from flows.playbook import playbook
+from flows.recipe import load
 from flows.stages import STAGES
 from infra.site import STAGE_KINDS
 
@@ -32,7 +34,9 @@ def test_every_parameter_has_title_description_and_default(name: str) -> None:
         assert field["title"][0].isupper(), parameter
         assert len(field["description"].split()) > 4, f"{parameter}: the form would not explain it"
         assert "default" in field, parameter
-    assert fields["recipe"]["default"] == "smoke"
+    example = load(fields["recipe"]["default"])
+    assert example.name.startswith("smoke"), "what a form offers takes seconds"
+    assert name == "playbook" or any(node.kind.name == name for node in dag(example)), "the example has no such stage"
 
 
 @pytest.mark.parametrize("name", FLOWS)
