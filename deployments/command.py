@@ -138,6 +138,54 @@ def report(*, recipe: Recipe = "smoke", set_: Set = None, json: Json = False) ->
 
 
 @app.command
+def court(
+    name: Annotated[str, Parameter(help="Name of a court, or beginning of its fingerprint; default: the newest over this recipe")] = "",
+    *,
+    recipe: Recipe = "tiny",
+    set_: Set = None,
+    page: Annotated[bool, Parameter(help="Only write its page, with every metric, curve and run, and print where", negative=())] = False,
+    json: Json = False,
+) -> None:
+    """What a court decided: every change against the baseline, with the verdict in a sentence, and the baseline it proposes.
+
+    A recipe's own courts (its section `ablations`) are held by `smolflow run`; the backlog's by the deployment `backlog` in the
+    Prefect UI, weekly or when a person starts it.
+    """
+    from deployments.court_command import show_court
+
+    show_court(name, recipe, set_ or [], page, json)
+
+
+@app.command
+def backlog(*, recipe: Recipe = "tiny", set_: Set = None, json: Json = False) -> None:
+    """The changes that wait for a court, each with its state over this recipe, read from the courts' decisions.
+
+    proposed: no court has judged it as it is written now. tested: judged, nothing decided. accepted: better, or worth its cost; it is
+    part of the next baseline once a person adopts that. rejected: worse, or without its benefit.
+    """
+    from deployments.court_command import show_backlog
+
+    show_backlog(recipe, set_ or [], json)
+
+
+@app.command
+def adopt(
+    fingerprint: Annotated[str, Parameter(help="Beginning of the court's fingerprint; `smolflow court` prints it")],
+    *,
+    recipe: Recipe,
+    by: Annotated[str, Parameter(help="Who adopts it; stands in the new recipe")],
+    output: Annotated[Path | None, Parameter(help="File to write; default: RECIPE-vN.yaml, beside a file of your own")] = None,
+) -> None:
+    """Make a court's accepted changes the next baseline: writes a new recipe with what changed and under whose name.
+
+    A court only proposes. What `smolflow run` trains changes when it is given the new file; the old one is left as it is.
+    """
+    from deployments.court_command import adopt_court
+
+    adopt_court(fingerprint, recipe, by, output)
+
+
+@app.command
 def logs(
     run_name: Annotated[str | None, Parameter(help="Name or id of a run; default: the newest")] = None,
     *,

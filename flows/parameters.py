@@ -27,3 +27,23 @@ Inputs = Annotated[
     _shown("Input artifacts", "Stages to take as they are: stage name to fingerprint. Empty: found by the recipe's fingerprints"),
 ]
 StageName = Annotated[str, _shown("Stage", "Which stage of this kind, for example train-stable. Empty: all of this kind, in order")]
+Items = Annotated[
+    list[str],
+    _shown("Items", "Modifications of the backlog to test. Empty: all that no court has decided over this baseline"),
+]
+Seeds = Annotated[
+    list[int],
+    _shown("Seeds", "Seeds of every arm and of the baseline; with one alone nothing can be decided", min_length=1),
+]
+Tokens = Annotated[
+    int,
+    _shown("Tokens", "Tokens of every run. 0: those of the recipe's own court, or a share of its first phase", ge=0),
+]
+DeviceHours = Annotated[
+    float,
+    _shown("Device-hours", "What the court may take in all; what does not fit is left for next time. 0: no bound but the recipe's", ge=0),
+]
+Canary = Annotated[
+    bool,
+    _shown("Canary", "Also train the baseline once more and compare it with the recorded run: have libraries or hardware moved?"),
+]

@@ -1,4 +1,4 @@
-"""Where a person finds what a finished run made: .smolflow/results/<recipe>/report.html and model/."""
+"""Where a person finds what a finished run made: .smolflow/results/<recipe>/ with report.html, model/ and a page for each court."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 
 from flows.desk import Desk
+from infra.store import Artifact
+from tasks.ablation.results import CourtResult
 
 REPORT, MODEL = ("report", "report.html"), ("convert", "model")
 """(stage, file or folder of its artifact)."""
@@ -26,3 +28,16 @@ def result(desk: Desk, stage: str, name: str) -> Path:
     fresh.symlink_to(copy.relative_to(root))
     fresh.replace(link)
     return link
+
+
+def court_page(desk: Desk, court: CourtResult, artifact: Artifact) -> Path:
+    """Write the page of a court, court-NAME.html, beside the other results; returns its path, which stays the same from run to run."""
+    from tasks.reporting import Link, render_court
+
+    page = desk.site.home / "results" / desk.plan.recipe.name / f"{artifact.stage}.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    fresh = page.with_name(f".{page.name}.{os.getpid()}")
+    links = [Link(title="Prefect", url=desk.site.prefect.url), Link(title="MLflow", url=desk.site.mlflow.url)]
+    fresh.write_text(render_court(court, links), encoding="utf-8")
+    fresh.replace(page)
+    return page

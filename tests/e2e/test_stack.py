@@ -159,17 +159,22 @@ def test_a_person_s_own_prefect_profile_is_untouched(stack: Stack) -> None:
     assert (stack.site.home / "prefect" / "prefect.db").is_file()
 
 
-def test_a_cron_deployment_gets_its_runs(stack: Stack) -> None:
+def test_a_schedule_made_in_the_ui_gets_its_runs_and_is_left_alone(stack: Stack) -> None:
     nightly = DeploymentScheduleCreate(schedule=CronSchedule(cron="0 2 * * *", timezone="Europe/Berlin"), active=True)
-    register(stack.site, [_tiny(hello, schedules=[nightly])])
     with stack.client() as client:
-        mine = DeploymentFilter(id=DeploymentFilterId(any_=[client.read_deployment_by_name("hello/cpu").id]))
+        deployment = client.read_deployment_by_name("hello/cpu").id
+        client.create_deployment_schedules(deployment, [nightly])
+        register(stack.site, [_tiny(hello, schedules=[nightly])])
+        register(stack.site, [_tiny(hello)])
+        (made,) = client.read_deployment(deployment).schedules
+        assert made.schedule == nightly.schedule
+        mine = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
 
         def scheduled() -> list[FlowRun]:
             return [run for run in client.read_flow_runs(deployment_filter=mine) if run.state and run.state.type is StateType.SCHEDULED]
 
         wait_for(lambda: len(scheduled()) >= 3, seconds=150)
-    register(stack.site, [_tiny(hello)])
+        client.delete_deployment_schedule(deployment, made.id)
     assert "Can't evaluate" not in (stack.site.home / "stack" / "prefect.log").read_text()
 
 
