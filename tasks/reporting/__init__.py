@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from tasks.reporting.body import report
     from tasks.reporting.build import FILES, build_view
     from tasks.reporting.court import render_court
+    from tasks.reporting.laws import render_scaling
     from tasks.reporting.qualified import render_qualification
     from tasks.reporting.render import loss_image, render_report
 
@@ -29,6 +30,7 @@ __all__ = [
     "render_court",
     "render_qualification",
     "render_report",
+    "render_scaling",
     "report",
 ]
 _LAZY = {
@@ -39,6 +41,7 @@ _LAZY = {
     "render_court": "court",
     "render_qualification": "qualified",
     "render_report": "render",
+    "render_scaling": "laws",
 }
 
 

@@ -67,6 +67,9 @@ def tiles(view: ReportView) -> list[Tile]:
     if view.phases:
         found.append(Tile(short(view.phases[-1].end_tokens), "tokens trained on"))
         found.append(Tile(y_of(view.phases[-1].loss, -1), "final training loss"))
+    decisions = [one for court in view.courts for one in court.decisions]
+    if decisions:
+        found.append(Tile(f"{sum(one.state == 'accepted' for one in decisions)} of {len(decisions)}", "changes accepted by ablation"))
     if view.bits_per_byte:
         wins, total = sum(row.wins for row in view.bits_per_byte), len(view.bits_per_byte)
         found.append(Tile(f"{wins} of {total}", "sources where it beats the bigram", "good" if wins == total else "bad"))

@@ -9,6 +9,7 @@ from statistics import fmean, variance
 from typing import Any
 
 from contracts.config import digest
+from tasks.ablation import Trial
 from tasks.ablation.config import Modification
 from tasks.ablation.results import BASELINE, CourtResult, Decision, Drift, Effect, Outcome, Response, Run, State
 
@@ -91,6 +92,19 @@ def mixture_court(seeds: Sequence[int] = (0, 1)) -> CourtResult:
         sentence="bits_per_byte is best at 56% of code [49%, 63%] at 95%, by a parabola within the tried range.",
     )  # fmt: skip
     return found.model_copy(update={"responses": {"mixture-ratio": response}})
+
+
+def study() -> list[Trial]:
+    """Runs at four compute budgets x learning rates x batches, their best rate falling and their best batch growing with compute."""
+    random, found = Random(0), []
+    for compute in (1e13, 1e14, 1e15, 1e16):
+        for a in (-1.0, -0.5, 0.0, 0.5, 1.0):
+            for b in (-1.0, 0.0, 1.0):
+                loss = 20.0 * compute**-0.05 * (1 + 0.02 * (a * a + b * b) + 0.002 * random.gauss(0, 1))
+                rate, batch = 0.3118 * compute**-0.125 * math.exp(a), 0.292 * compute**0.3271 * math.exp(b)
+                name = f"main/rate[{compute:g},{a:g},{b:g}].0"
+                found.append(Trial(name=name, compute=compute, learning_rate=rate, batch=batch, loss=loss))
+    return found
 
 
 def _run(arm: str, seed: int, effect: float) -> Run:

@@ -70,7 +70,7 @@ def test_the_report_says_what_a_court_accepted_and_which_phases_were_trained_wit
     assert view.courts[0].decisions[0].sentence in page
     said = "trained with muon (training.phases.*.optimizer.kind: adamw → muon, training.phases.*.schedule.learning_rate: 0.002 → 0.003)"
     assert page.count(f"{said}, accepted by court-main") == 2
-    assert "2 of 4 metrics may vote." in page
+    assert "2 of 4 metrics may vote." in page and "<b>1 of 5</b><span>changes accepted by ablation</span>" in page
     made_from = re.search(r"<tr><td>court-main</td>.*?</tr>", page, re.DOTALL)
     assert made_from and "12 runs" in made_from.group()
 

@@ -1,4 +1,4 @@
-"""The page of a court and that of a qualification: complete, escaped, self-contained, and honest about what is missing."""
+"""The pages of a court, a qualification and a scaling study: complete, escaped, self-contained, and honest about what is missing."""
 
 from __future__ import annotations
 
@@ -7,17 +7,19 @@ import xml.etree.ElementTree as ET
 
 import pytest
 
+from tasks.ablation import fit_scaling
 from tasks.ablation.results import CourtResult
-from tasks.reporting import Link, render_court, render_qualification
+from tasks.reporting import Link, render_court, render_qualification, render_scaling
 from tasks.reporting.curves import heldout_panels, seed_band, training_panels
 from tasks.reporting.effects import effect_plot
 from tasks.reporting.heat import heat_map
+from tasks.reporting.laws import scaling_panels
 from tasks.reporting.matrix import columns, matrix_plot
 from tasks.reporting.qualified import curve_panel
 from tasks.reporting.response import positions, response_plot
 from tasks.reporting.shares import share_plot
 from tasks.reporting.verdicts import LOOKS, runs_of, state
-from tests.tasks.reporting.court_material import BATCH, RATE, court, mixture_court, sweep_court
+from tests.tasks.reporting.court_material import BATCH, RATE, court, mixture_court, study, sweep_court
 from tests.tasks.reporting.material import HOSTILE
 from tests.tasks.reporting.qualification_material import qualification
 from tests.tasks.reporting.test_page import Tags
@@ -38,7 +40,15 @@ def hostile() -> CourtResult:
     return CourtResult.parse(data)
 
 
-@pytest.mark.parametrize("page", [render_court(court()), render_court(sweep_court(2)), render_qualification(qualification())])
+@pytest.mark.parametrize(
+    "page",
+    [
+        render_court(court()),
+        render_court(sweep_court(2)),
+        render_qualification(qualification()),
+        render_scaling(fit_scaling(study()), study()),
+    ],
+)
 def test_a_page_needs_nothing_from_outside_and_runs_nothing(page):
     tags = Tags()
     tags.feed(page)
@@ -180,7 +190,22 @@ def test_every_plot_is_well_formed():
     plots = [matrix_plot(court()), effect_plot(court()), *training_panels(court()), *heldout_panels(hostile()), matrix_plot(hostile())]
     plots += [effect_plot(hostile()), heat_map(sweep_court(2), "rate"), response_plot(sweep_court(1), "rate")]
     plots += [curve_panel(qualification(), metric) for metric in qualification().metrics]
+    plots += scaling_panels(fit_scaling(study(), target=1e18), study())
     for svg in plots:
         for element in ET.fromstring(svg).iter():
             for value in element.attrib.values():
                 assert not re.search(r"\b(nan|inf)\b", value.lower())
+
+
+def test_a_scaling_study_shows_every_run_its_laws_and_how_far_they_are_extended():
+    runs = study()
+    fit = fit_scaling(runs, target=5e17)
+    rate, batch, loss = scaling_panels(fit, runs)
+    near = sum(len(one.near) for one in fit.budgets)
+    assert rate.count("seed c0") == len(runs) - near and batch.count("seed c0") == len(runs) - near
+    assert loss.count("seed c0") == len(runs) - len(fit.budgets)  # through the best of each budget alone
+    assert all("line c2 thin" in panel and "whisker" in panel for panel in (rate, batch, loss))
+    page = render_scaling(fit, runs)
+    assert "50 times the largest budget" in page and fit.budgets[0].best in page
+    within = scaling_panels(fit_scaling(runs), runs)
+    assert not any("line c2 thin" in panel for panel in within)  # nothing is extended where no target is given
