@@ -11,22 +11,29 @@ syntax tree of each of its modules as it is imported:
     tensor.is_cuda              -> True                         ("on the compute device")
     pin_memory=...              -> pin_memory=False
 
-torch itself is not patched, and no file of the package is written or read from its bytecode cache. Every entry script that trains must
-import this module's user (models.build) at its top: the first checkpoint save starts a process that imports the script again.
+torch itself is not patched, and no file of the package is changed. What was rewritten is kept as bytecode beside Python's own, under a tag
+of its own, unless PYTHONDONTWRITEBYTECODE forbids it: rewriting costs every process 2 s. Every entry script that trains must import this
+module's user (models.build) at its top: the first checkpoint save starts a process that imports the script again.
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
+import functools
+import hashlib
 import importlib.machinery
 import importlib.metadata
 import importlib.util
 import logging
+import marshal
 import os
 import sys
 import types
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -140,7 +147,7 @@ class _Rewrite(ast.NodeTransformer):
                 keyword.value = ast.copy_location(ast.Constant(False), keyword.value)
         if isinstance(node.func, ast.Attribute) and node.func.attr == "cuda":
             move = ast.Attribute(ast.Name(_NAME, ast.Load()), "move", ast.Load())
-            return ast.copy_location(ast.Call(move, [node.func.value], []), node)
+            return ast.fix_missing_locations(ast.copy_location(ast.Call(move, [node.func.value], []), node))
         return node
 
     def visit_ImportFrom(self, node: ast.ImportFrom) -> ast.AST:
@@ -152,14 +159,34 @@ class _Rewrite(ast.NodeTransformer):
 class _Loader(importlib.machinery.SourceFileLoader):
     def get_code(self, fullname: str) -> types.CodeType:
         path = self.get_filename(fullname)
-        tree = _Rewrite().visit(ast.parse(self.get_data(path), path))
-        return compile(ast.fix_missing_locations(tree), path, "exec", dont_inherit=True)
+        kept = importlib.util.cache_from_source(path, optimization=_tag())
+        header = _header(self.path_stats(path))
+        with contextlib.suppress(OSError, ValueError, EOFError, TypeError):
+            data = self.get_data(kept)
+            if data.startswith(header):
+                return marshal.loads(memoryview(data)[len(header) :])
+        code: types.CodeType = compile(_Rewrite().visit(ast.parse(self.get_data(path), path)), path, "exec", dont_inherit=True)
+        if not sys.dont_write_bytecode:
+            self.set_data(kept, header + marshal.dumps(code))  # whole or not at all; where it may not be written nothing happens
+        return code
 
     def exec_module(self, module: types.ModuleType) -> None:
         module.__dict__[_NAME] = cuda_stand_in
         super().exec_module(module)
         if module.__name__ == "megatron.core.jit":
             module.__dict__["jit_fuser"] = lambda function: function  # torch.compile would need a compiler and gains nothing here
+
+
+@functools.cache
+def _tag() -> str:
+    """Names the bytecode of this very rewriting: other rules have other files."""
+    return f"cpu{hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]}"
+
+
+def _header(source: Mapping[str, Any]) -> bytes:
+    """What a .pyc begins with (PEP 552): Python's version, and time and size of the source that it was made from."""
+    numbers = (0, int(source["mtime"]), int(source["size"]))
+    return importlib.util.MAGIC_NUMBER + b"".join((number & 0xFFFFFFFF).to_bytes(4, "little") for number in numbers)
 
 
 class _Finder:

@@ -88,3 +88,47 @@ def test_the_stand_in_for_apex_accumulates_the_weight_gradient(gradient: torch.d
     expected = main.double() + dy.double().reshape(-1, 24).t() @ x.double().reshape(-1, 16)
     weight_gradient.wgrad_gemm_accum_fp32(x, dy, main)
     assert (main - expected).norm() / expected.norm() < tolerance
+
+
+KEPT = """
+import importlib, importlib.util, marshal, pathlib, sys
+from models import cpu_backend
+cpu_backend.install()
+source = pathlib.Path(sys.argv[1])
+
+def place():
+    for name in [name for name in sys.modules if name.startswith("megatron")]:
+        del sys.modules[name]
+    return importlib.import_module("megatron.core").place
+
+found = [place()]
+(kept,) = source.parent.glob("**/*.opt-cpu*.pyc")
+header = kept.read_bytes()[:16]
+kept.write_bytes(header + marshal.dumps(compile("place = 'from what was kept'", str(source), "exec")))
+found.append(place())
+for damaged in (header, header + b"\\xe3", kept.read_bytes()[1:], b""):
+    kept.write_bytes(damaged)
+    found.append(place())
+source.write_text("place = 'now cuda'; place = 'cuda', 'changed'")
+found.append(place())
+print(found)
+"""
+
+
+def test_rewritten_modules_are_kept_until_the_source_changes(tmp_path: Path) -> None:
+    source = tmp_path / "megatron" / "core" / "__init__.py"
+    source.parent.mkdir(parents=True)
+    (source.parent.parent / "__init__.py").touch()
+    source.write_text("place = 'cuda'")
+    done = python(f"import sys; sys.argv[1:] = [{str(source)!r}]\n{KEPT}", tmp_path, PYTHONDONTWRITEBYTECODE="")
+    assert done.stdout.strip() == str(["cpu", "from what was kept", *["cpu"] * 4, ("cpu", "changed")]), done.stderr
+
+
+def test_nothing_is_kept_where_python_must_not_write_bytecode(tmp_path: Path) -> None:
+    source = tmp_path / "megatron" / "core" / "__init__.py"
+    source.parent.mkdir(parents=True)
+    (source.parent.parent / "__init__.py").touch()
+    source.write_text("place = 'cuda'")
+    code = "import models.backend, megatron.core; print(megatron.core.place)"
+    assert python(code, tmp_path, PYTHONDONTWRITEBYTECODE="1").stdout.strip() == "cpu"
+    assert not list(tmp_path.rglob("*.pyc"))
