@@ -1,1 +1,57 @@
-"""Evaluation: what the converted model can do, with intervals."""
+"""Evaluation craft: suites, backends, sufficient statistics and what is derived from them, qualification.
+
+Names are imported when they are first used, so that `tasks.evaluation.config` stays light.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.evaluation.formulation import recommend_formulation, recommended_samples
+    from tasks.evaluation.paired import average_accuracy, difference, require_comparable
+    from tasks.evaluation.qualification import QualificationResult, qualification_problems
+    from tasks.evaluation.qualifying import QualifyRequest, qualify
+    from tasks.evaluation.results import derive
+    from tasks.evaluation.scores import Scores, lower_is_better
+    from tasks.evaluation.scores import read as read_scores
+
+__all__ = [
+    "QualificationResult",
+    "QualifyRequest",
+    "Scores",
+    "average_accuracy",
+    "derive",
+    "difference",
+    "lower_is_better",
+    "qualification_problems",
+    "qualify",
+    "read_scores",
+    "recommend_formulation",
+    "recommended_samples",
+    "require_comparable",
+]
+
+_HOMES = {
+    "QualificationResult": "qualification",
+    "QualifyRequest": "qualifying",
+    "Scores": "scores",
+    "average_accuracy": "paired",
+    "derive": "results",
+    "difference": "paired",
+    "lower_is_better": "scores",
+    "qualification_problems": "qualification",
+    "qualify": "qualifying",
+    "read_scores": "scores",
+    "recommend_formulation": "formulation",
+    "recommended_samples": "formulation",
+    "require_comparable": "paired",
+}
+_RENAMED = {"read_scores": "read"}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'tasks.evaluation' has no attribute '{name}'")
+    return getattr(import_module(f"tasks.evaluation.{_HOMES[name]}"), _RENAMED.get(name, name))

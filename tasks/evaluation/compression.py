@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tasks.evaluation.bigram import WittenBellBigram
-from tasks.evaluation.intervals import bootstrap_ratio
-from tasks.evaluation.loading import LoadedModel
-from tasks.evaluation.results import BitsPerByte
+from tasks.evaluation.loading import Model
+from tasks.evaluation.scores import Compressed, distinct
 
 Array = NDArray[np.float64]
+_TICKS = 10
 
 
 @dataclass(frozen=True)
@@ -42,80 +43,42 @@ def windows(documents: Sequence[Sequence[int]], length: int) -> Iterator[_Window
 
 
 def model_bits(
-    loaded: LoadedModel, documents: Sequence[Sequence[int]], *, window: int, batch_size: int, tick: Callable[[int, int], None]
+    model: Model, documents: Sequence[Sequence[int]], *, window: int, batch_size: int, tick: Callable[[int, int], None]
 ) -> Array:
     """Bits that the model spends on each document; shape [documents]. The first token is context, not scored."""
-    import torch
-    from torch.nn.functional import cross_entropy
-
-    passes = sorted(windows(documents, min(window, loaded.window)), key=lambda w: len(w.tokens))
+    passes = sorted(windows(documents, min(window, model.facts.window)), key=lambda one: -len(one.tokens))
     bits = np.zeros(len(documents))
-    with torch.inference_mode():
-        for start in range(0, len(passes), batch_size):
-            batch = passes[start : start + batch_size]
-            width = max(len(w.tokens) for w in batch)
-            ids = torch.full((len(batch), width), loaded.end)
-            for row, w in enumerate(batch):
-                ids[row, : len(w.tokens)] = torch.tensor(w.tokens)  # padding stands right of every scored token: causal, never seen
-            ids = ids.to(loaded.device)
-            logits = loaded.model(ids[:, :-1], use_cache=False).logits.float()
-            flat = cross_entropy(logits.flatten(0, 1), ids[:, 1:].flatten(), reduction="none")  # three times faster than [b, vocab, s]
-            losses = flat.view(len(batch), -1).double().cpu()
-            for row, w in enumerate(batch):
-                last = len(w.tokens) - 1
-                bits[w.document] += float(losses[row, last - w.scored : last].sum()) / np.log(2.0)
-            tick(start + len(batch), len(passes))
+    share = batch_size * max(1, len(passes) // (_TICKS * batch_size))  # whole batches of like length
+    for start in range(0, len(passes), share):
+        batch = passes[start : start + share]
+        found = model.loglikelihoods([(one.tokens[: -one.scored], one.tokens[-one.scored :]) for one in batch], batch_size)
+        for one, (value, _) in zip(batch, found, strict=True):
+            bits[one.document] -= value / np.log(2.0)
+        tick(start + len(batch), len(passes))
     return bits
 
 
-def compare(
-    loaded: LoadedModel,
+def compress(
+    model: Model,
     bigram: WittenBellBigram,
     texts: Sequence[str],
     *,
     window: int,
     batch_size: int,
-    confidence: float,
-    resamples: int,
-    seed: int,
     tick: Callable[[int, int], None] = lambda done, total: None,
-) -> BitsPerByte:
-    """Score `texts` with both models.
+) -> Compressed:
+    """Score `texts` with the model and with the bigram, document by document.
 
     A document's first token is context for both and its bytes do not count: what may stand before it differs between models trained
-    with and without document masking.
+    with and without document masking. A document of a single token is left out.
     """
-    documents, size = _encoded(loaded, texts)
-    ours = model_bits(loaded, documents, window=window, batch_size=batch_size, tick=tick)
-    theirs = np.array([bigram.bits(np.asarray(tokens)).sum() for tokens in documents])
-
-    def interval(values: Array) -> tuple[float | None, float | None]:
-        return bootstrap_ratio(values, size, confidence=confidence, resamples=resamples, seed=seed) or (None, None)
-
-    low, high = interval(ours)
-    difference_low, difference_high = interval(ours - theirs)
-    total = float(size.sum())
-    return BitsPerByte(
-        model=float(ours.sum()) / total,
-        low=low,
-        high=high,
-        bigram=float(theirs.sum()) / total,
-        difference=float((ours - theirs).sum()) / total,
-        difference_low=difference_low,
-        difference_high=difference_high,
-        documents=len(documents),
-        bytes=int(total),
-        tokens=sum(len(tokens) - 1 for tokens in documents),
+    encoded = [(text, *model.tokenizer.encode_scored(text)) for text in texts]
+    kept = [(text, ids, size) for text, ids, size in encoded if len(ids) > 1]
+    documents = [ids for _, ids, _ in kept]
+    return Compressed(
+        documents=distinct(hashlib.sha256(text.encode()).hexdigest()[:16] for text, _, _ in kept),
+        bits=[float(value) for value in model_bits(model, documents, window=window, batch_size=batch_size, tick=tick)],
+        bytes=[size for _, _, size in kept],
+        tokens=[len(ids) - 1 for ids in documents],
+        bigram_bits=[float(bigram.bits(np.asarray(ids)).sum()) for ids in documents],
     )
-
-
-def _encoded(loaded: LoadedModel, texts: Sequence[str]) -> tuple[list[list[int]], Array]:
-    """Token ids of every document of two tokens or more, and the UTF-8 bytes of its tokens but the first."""
-    documents: list[list[int]] = []
-    sizes: list[int] = []
-    for text in texts:
-        encoded = loaded.tokenizer(text, add_special_tokens=False, return_offsets_mapping=True)
-        if len(encoded["input_ids"]) > 1:
-            documents.append(list(encoded["input_ids"]))
-            sizes.append(len(text[encoded["offset_mapping"][0][1] :].encode()))
-    return documents, np.array(sizes, np.float64)

@@ -1,4 +1,4 @@
-"""Evaluation section of a recipe: what is measured on the converted model.
+"""Evaluation section of a recipe: what is measured, by which backend, and how exactly.
 
 Bits per byte decide at small scale; the pair tasks carry signal from about 0.4 million tokens on; four-way tasks stay at chance
 there (Smol Training Playbook, early-signal tasks).
@@ -7,15 +7,14 @@ there (Smol Training Playbook, early-signal tasks).
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from contracts.config import Config, Placement
+from contracts.config import Config, Gate, Placement
+from tasks.evaluation.suites import Suite, find
 
-__all__ = ["BitsPerByteConfig", "EvaluationConfig", "PairsConfig", "SamplingConfig"]
-
-PairTask = Literal["grammar_pairs", "code_keyword_pairs"]
+__all__ = ["BitsPerByteConfig", "EvaluationConfig", "SamplingConfig"]
 
 
 class BitsPerByteConfig(Config):
@@ -31,17 +30,6 @@ class BitsPerByteConfig(Config):
     """Training tokens per source that the bigram counts, from the start of the shard."""
     resamples: int = Field(1000, ge=100)
     """Resamples of the bootstrap over documents."""
-
-
-class PairsConfig(Config):
-    """Minimal pairs built from held-out text, scored through lm-eval: the true sentence or line should be the likelier one."""
-
-    tasks: list[PairTask] = Field(["grammar_pairs", "code_keyword_pairs"])
-    """Which pair tasks to build and run."""
-    items: int = Field(200, ge=1)
-    """Items per task; at least 100 for a difference to mean anything (Smol Training Playbook, evaluation guidebook)."""
-    contamination_ngram: int | None = Field(13, ge=2)
-    """An item that shares an n-gram of this many words with training text is dropped and counted (none: no check)."""
 
 
 class SamplingConfig(Config):
@@ -64,10 +52,24 @@ class EvaluationConfig(Config):
 
     backend: Literal["transformers", "megatron", "vllm"] = "transformers"
     """transformers: the converted, parity-checked model; megatron: the training checkpoint as it is; vllm: the converted model on a GPU."""
+    suite: str = "offline"
+    """Tasks to run: offline (needs nothing but the curated text), ablation, smollm3_base or post_training."""
+    suite_version: int = 1
+    """Version of the suite that this recipe was written for; another one is refused, since its results do not compare."""
+    tasks: list[str] = Field([])
+    """Only these tasks of the suite (empty: all that fit the chosen formulation)."""
+    formulation: Literal["suite", "cloze", "multiple_choice", "generation"] = "suite"
+    """How questions are put; suite: as the suite says for each task. `recommend_formulation` gives the playbook's rule."""
+    items: int | None = Field(None, ge=1)
+    """At most this many items of each task (unset: as many as the suite says); below 100 no difference means anything (Smol Training
+    Playbook, evaluation guidebook)."""
+    contamination_ngram: int | None = Field(13, ge=2)
+    """An item built from held-out text that shares an n-gram of this many words with training text is dropped and counted (none: no
+    check)."""
+    run_generated_code: Gate[bool] = False
+    """Let tasks run here what the model writes (humaneval). It is code from nowhere: only inside a container without network."""
     bits_per_byte: BitsPerByteConfig = BitsPerByteConfig()
     """Bits per byte of held-out text."""
-    pairs: PairsConfig = PairsConfig()
-    """Minimal pairs of grammar and code."""
     samples: SamplingConfig = SamplingConfig()
     """Generated text."""
     code_sources: list[str] = Field(["*code*", "*stack*"])
@@ -84,3 +86,12 @@ class EvaluationConfig(Config):
     def is_code(self, source: str) -> bool:
         """Whether `source` holds program text."""
         return any(fnmatchcase(source, pattern) for pattern in self.code_sources)
+
+    def chosen_suite(self) -> Suite:
+        """The suite with the chosen tasks and formulation only."""
+        return find(self.suite, self.suite_version).choose(self.tasks, None if self.formulation == "suite" else self.formulation)
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        self.chosen_suite()
+        return self

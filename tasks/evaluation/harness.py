@@ -1,112 +1,182 @@
-"""Minimal pairs through lm-eval: local task files, no download, one model already in memory."""
+"""Tasks through lm-eval: items built here and lm-eval's own tasks alike, all data in hand before the first question is asked."""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import logging
+import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 from typing import Any
 
-import yaml
+from contracts.errors import ConfigError, InputError
+from tasks.evaluation.adapter import Adapter
+from tasks.evaluation.formulation import put, recommended_samples
+from tasks.evaluation.loading import Model
+from tasks.evaluation.offline_item import Item
+from tasks.evaluation.scores import Answered, distinct
+from tasks.evaluation.suites import SuiteTask
 
-from tasks.evaluation.intervals import wilson
-from tasks.evaluation.loading import LoadedModel
-from tasks.evaluation.pairs import Pair
-from tasks.evaluation.results import TaskResult
-
-_METRIC = "acc"
+_FIRST_LINE = 200
 
 
-def write_task(folder: Path, name: str, pairs: Sequence[Pair]) -> str:
-    """Write `name`.yaml and `name`.jsonl for lm-eval's task manager; returns the digest of the items.
+@dataclass(frozen=True)
+class Prepared:
+    """One task of a suite, ready to run: its parts in lm-eval's form, and which documents of each are asked."""
 
-    The raw log-likelihood of the whole choice decides: the two choices of a pair are of a length, and length-normalised
-    accuracy would favour the longer one.
-    """
-    rows = "".join(json.dumps(pair.row(), sort_keys=True) + "\n" for pair in pairs)
-    (folder / f"{name}.jsonl").write_text(rows)
-    task = {
-        "task": name,
-        "dataset_path": "json",
-        "dataset_kwargs": {"data_files": {"test": str(folder / f"{name}.jsonl")}},
-        "test_split": "test",
-        "output_type": "multiple_choice",
-        "doc_to_text": "{{context}}",
-        "doc_to_choice": "choices",
-        "doc_to_target": "label",
-        "target_delimiter": "",
-        "num_fewshot": 0,
-        "metric_list": [{"metric": _METRIC, "aggregation": "mean", "higher_is_better": True}],
-        "metadata": {"version": 1.0},
-    }
-    (folder / f"{name}.yaml").write_text(yaml.safe_dump(task, sort_keys=False))
-    return hashlib.sha256(rows.encode()).hexdigest()[:16]
+    task: SuiteTask
+    parts: dict[str, Any]
+    """Name of lm-eval's -> its task object."""
+    chosen: dict[str, list[int]]
+    """Part -> the documents asked; a part that is not among them is asked whole."""
+    few_shot: list[str]
+    """Ids of the worked examples in every prompt, in order."""
 
 
 @dataclass(frozen=True)
 class How:
-    """Settings of a run of the harness."""
+    """Settings of a run."""
 
     batch_size: int
     seed: int
-    confidence: float
 
 
-def run_tasks(
-    loaded: LoadedModel, tasks: Mapping[str, Sequence[Pair]], dropped: Mapping[str, int], folder: Path, how: How
-) -> dict[str, TaskResult]:
-    """Score every task with lm-eval and put a Wilson interval on its accuracy.
+def from_items(name: str, task: SuiteTask, items: Sequence[Item]) -> Prepared:
+    """A task over items that were built here."""
+    _quiet()
+    from lm_eval.api.task import ConfigurableTask
 
-    Args:
-        tasks: items by task name.
-        dropped: items left out before, by task name.
-        folder: where task files and the dataset cache may lie.
+    return Prepared(task, {name: ConfigurableTask(config=put(name, task, items))}, {}, [])
+
+
+def from_harness(tasks: Mapping[str, SuiteTask], *, limit: int | None, seed: int, run_generated_code: bool) -> dict[str, Prepared]:
+    """lm-eval's own tasks with their data: from this machine's cache, or from wherever the `datasets` library may look.
+
+    Raises:
+        ConfigError: a task would run generated code, which was not allowed.
+        InputError: the data of a task cannot be had; names every such task, before any is run.
     """
+    unsafe = [name for name, task in tasks.items() if task.runs_code]
+    if unsafe and not run_generated_code:
+        raise ConfigError(
+            f"{', '.join(unsafe)} would run here what the model writes",
+            do="in a container without network set evaluation.run_generated_code=true, or leave the task out with evaluation.tasks",
+        )
     if not tasks:
         return {}
-    digests = {name: write_task(folder, name, pairs) for name, pairs in tasks.items()}
-    found = _evaluate(loaded, list(tasks), folder, how)
-    results: dict[str, TaskResult] = {}
-    for name in tasks:
-        right = [float(sample[_METRIC]) for sample in found["samples"][name]]
-        low, high = wilson(int(sum(right)), len(right), how.confidence)
-        results[name] = TaskResult(
-            metric=_METRIC,
-            value=float(found["results"][name][f"{_METRIC},none"]),
-            low=low,
-            high=high,
-            items=len(right),
-            chance=0.5,
-            dropped=dropped[name],
-            few_shot=0,
-            prompt_hash=digests[name],
-        )
-    return results
-
-
-def _evaluate(loaded: LoadedModel, names: list[str], folder: Path, how: How) -> dict[str, Any]:
-    import datasets
-    import lm_eval
-    from lm_eval.models.huggingface import HFLM
+    _quiet()
     from lm_eval.tasks import TaskManager
 
-    datasets.disable_progress_bars()
-    datasets.config.HF_DATASETS_CACHE = folder / "datasets"  # items are a stage's own: nothing of them belongs into a person's cache
-    logging.getLogger("lm_eval").setLevel(logging.ERROR)
-    model = HFLM(pretrained=loaded.model, tokenizer=loaded.tokenizer, batch_size=how.batch_size, max_length=loaded.window)
-    found = lm_eval.simple_evaluate(
-        model=model,
-        tasks=list(names),
-        task_manager=TaskManager(include_path=str(folder), include_defaults=False),
+    named = any(not isinstance(task.harness[task.formulation], dict) for task in tasks.values())
+    manager = TaskManager(include_defaults=named)  # reading the index of lm-eval's own tasks takes 20 seconds
+    found: dict[str, Prepared] = {}
+    missing: dict[str, str] = {}
+    for name, task in tasks.items():
+        wanted = task.harness[task.formulation]
+        specs = [{"task": name, **wanted}] if isinstance(wanted, dict) else [wanted] if isinstance(wanted, str) else wanted
+        try:
+            parts = dict(manager.load(list(specs))["tasks"])
+            found[name] = _prepared(task, parts, min(filter(None, (task.items, limit)), default=None), seed)
+        except Exception as error:  # whatever a task's loading code raises: its data is not to be had
+            missing[name] = (str(error).strip().splitlines() or [repr(error)])[0][:_FIRST_LINE]
+    if missing:
+        reasons = "; ".join(f"{name} ({why})" for name, why in missing.items())
+        raise InputError(
+            f"nothing was run: {len(missing)} of {len(tasks)} tasks cannot be reached: {reasons}",
+            do="fetch their data into this machine's cache where there is a network (HF_HOME), or name others in evaluation.tasks",
+        )
+    return found
+
+
+def run(model: Model, tasks: Mapping[str, Prepared], how: How) -> dict[str, Answered]:
+    """Ask every task; tasks of several samples an item are asked so often, each time with another seed, and averaged by item."""
+    results: dict[str, list[list[dict[str, Any]]]] = {}
+    rounds = {name: _samples(one) for name, one in tasks.items()}
+    for number in range(max(rounds.values(), default=0)):
+        now = {name: one for name, one in tasks.items() if rounds[name] > number}
+        for name, rows in _ask(model, now, replace(how, seed=how.seed + number)).items():
+            results.setdefault(name, []).append(rows)
+    return {name: _answered(tasks[name], found) for name, found in results.items()}
+
+
+def _prepared(task: SuiteTask, parts: dict[str, Any], limit: int | None, seed: int) -> Prepared:
+    from lm_eval.api.samplers import FirstNSampler
+
+    shots: list[str] = []
+    for part in parts.values():
+        part.set_config("num_fewshot", task.few_shot)
+        if task.few_shot:
+            own = part.fewshot_cfg.samples is not None and part.fewshot_cfg.split is None
+            part.sampler = FirstNSampler(list(part.fewshot_docs()))
+            shots = [f"{'samples' if own else part.fewshot_cfg.split or 'docs'}/{number}" for number in range(task.few_shot)]
+        if task.samples != 1:
+            part.config.generation_kwargs.update(do_sample=True, temperature=task.temperature, top_p=task.top_p)
+    places = [(name, number) for name, part in sorted(parts.items()) for number in range(len(part.eval_docs))]
+    if limit is None or limit >= len(places):
+        return Prepared(task, parts, {}, shots)
+    chosen: dict[str, list[int]] = {}
+    for name, number in sorted(random.Random(seed).sample(places, limit)):
+        chosen.setdefault(name, []).append(number)
+    return Prepared(task, {name: part for name, part in parts.items() if name in chosen}, chosen, shots)
+
+
+def _samples(one: Prepared) -> int:
+    if one.task.samples != "recommended":
+        return one.task.samples
+    return recommended_samples(sum(len(one.chosen.get(name, part.eval_docs)) for name, part in one.parts.items()))
+
+
+def _ask(model: Model, tasks: Mapping[str, Prepared], how: How) -> dict[str, list[dict[str, Any]]]:
+    """Rows of lm-eval's samples by task."""
+    from lm_eval.evaluator import evaluate
+
+    parts: dict[str, Any] = {}
+    chosen: dict[str, list[int]] = {}
+    for one in tasks.values():
+        for name, part in one.parts.items():
+            part.set_fewshot_seed(seed=how.seed)
+            parts[name] = part
+            if name in one.chosen:
+                chosen[name] = one.chosen[name]
+    found = evaluate(
+        lm=Adapter(model, how.batch_size, how.seed),
+        task_dict={"tasks": parts},
+        samples=chosen or None,
         bootstrap_iters=0,
         log_samples=True,
-        random_seed=how.seed,
-        numpy_random_seed=how.seed,
-        torch_random_seed=how.seed,
-        fewshot_random_seed=how.seed,
+        confirm_run_unsafe_code=any(one.task.runs_code for one in tasks.values()),
     )
     assert found is not None  # None is what the ranks above 0 get; there is one rank
-    return dict(found)
+    return {
+        name: [row for part in sorted(one.parts) for row in found["samples"][part] if one.task.filter in (None, row["filter"])]
+        for name, one in tasks.items()
+    }
+
+
+def _answered(one: Prepared, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> Answered:
+    right = [[float(row[one.task.metric]) for row in rows] for rows in rounds]
+    first = rounds[0]
+    items = distinct(_digest([row["arguments"], row["target"]]) for row in first)
+    choices = [len(row["arguments"]) for row in first]
+    generative = one.task.formulation == "generation"
+    return Answered(
+        items=items,
+        right=[sum(values) / len(values) for values in zip(*right, strict=True)],
+        samples=len(rounds),
+        chance=0.0 if generative else sum(1 / number for number in choices) / len(choices),
+        generative=generative,
+        formulation=one.task.formulation,
+        metric=one.task.metric,
+        few_shot=one.few_shot,
+        prompts=_digest(items),
+        decoding={"temperature": one.task.temperature, "top_p": one.task.top_p} if one.task.samples != 1 else {},
+    )
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, default=str).encode()).hexdigest()[:16]
+
+
+def _quiet() -> None:
+    logging.getLogger("lm_eval").setLevel(logging.ERROR)

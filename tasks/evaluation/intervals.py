@@ -1,13 +1,14 @@
-"""Intervals by scipy: Wilson for a share of items, bootstrap over documents for a ratio of sums."""
+"""Intervals by scipy: Wilson for a share of items, bootstrap over documents for ratios of sums."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 Interval = tuple[float, float]
+Array = NDArray[np.float64]
 
 
 def wilson(successes: int, items: int, confidence: float) -> Interval:
@@ -18,31 +19,45 @@ def wilson(successes: int, items: int, confidence: float) -> Interval:
     return float(interval.low), float(interval.high)
 
 
-def bootstrap_ratio(
-    numerator: Sequence[float] | NDArray[np.float64],
-    denominator: Sequence[float] | NDArray[np.float64],
-    *,
-    confidence: float,
-    resamples: int,
-    seed: int,
-) -> Interval | None:
+def bootstrap_ratio(numerator: ArrayLike, denominator: ArrayLike, *, confidence: float, resamples: int, seed: int) -> Interval | None:
     """Percentile bootstrap of sum(numerator) / sum(denominator), drawing whole documents.
 
     Returns:
         The interval, or None for fewer than two documents: their spread is unknown then.
     """
+    none = np.zeros_like(np.asarray(numerator, np.float64))
+    one = np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)
+    return bootstrap_difference([(one, (none, one[1]))], confidence=confidence, resamples=resamples, seed=seed)
+
+
+Ratio = tuple[Array, Array]
+"""(numerators, denominators), one element a document."""
+
+
+def bootstrap_difference(groups: Sequence[tuple[Ratio, Ratio]], *, confidence: float, resamples: int, seed: int) -> Interval | None:
+    """Percentile bootstrap of the mean over `groups` of the difference of two ratios of sums.
+
+    Documents are drawn within each group (a source, a task), the same ones for both sides: a difficult document is difficult for both, and
+    what is common to them cancels.
+
+    Returns:
+        The interval, or None where a group has fewer than two documents.
+    """
     from scipy.stats import bootstrap
 
-    if len(numerator) < 2:
+    if min(len(one[0]) for one, _ in groups) < 2:
         return None
 
-    def ratio(a: NDArray[np.float64], b: NDArray[np.float64], axis: int = -1) -> NDArray[np.float64]:
-        return np.asarray(a.sum(axis=axis) / b.sum(axis=axis))
+    def statistic(*drawn: NDArray[np.int64], axis: int = -1) -> Array:
+        apart = [
+            one[0][where].sum(axis) / one[1][where].sum(axis) - other[0][where].sum(axis) / other[1][where].sum(axis)
+            for (one, other), where in zip(groups, drawn, strict=True)
+        ]
+        return np.asarray(np.mean(apart, axis=0))
 
     found = bootstrap(
-        (np.asarray(numerator, np.float64), np.asarray(denominator, np.float64)),
-        ratio,
-        paired=True,
+        tuple(np.arange(len(one[0])) for one, _ in groups),
+        statistic,
         vectorized=True,
         method="percentile",
         n_resamples=resamples,

@@ -1,8 +1,9 @@
-"""The items of the pair tasks: built from held-out text, without those that training text gives away."""
+"""The items of the tasks that are built here: from held-out text, without those that training text gives away, or from a seed alone."""
 
 from __future__ import annotations
 
 import random
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -11,61 +12,98 @@ from tasks.data import read_documents
 from tasks.evaluation import documents
 from tasks.evaluation.config import EvaluationConfig
 from tasks.evaluation.contamination import contaminated
-from tasks.evaluation.pairs import BUILDERS, Pair
+from tasks.evaluation.offline import GENERATORS
+from tasks.evaluation.offline_item import Item
+from tasks.evaluation.pairs import BUILDERS
+from tasks.evaluation.suites import SuiteTask
+from tasks.evaluation.tokens import TextTokenizer
 
 _SPARE = 1.5  # candidates built per item wanted, so that dropped ones are replaced
 _MATERIAL = 4_000_000  # held-out bytes per source to build from: thousands of items
+_DEFAULT = 200
 
 
 @dataclass(frozen=True)
 class Items:
-    """What the pair tasks run on, by task name."""
+    """What the tasks run on, by task name."""
 
-    kept: dict[str, list[Pair]] = field(default_factory=dict)
+    kept: dict[str, list[Item]] = field(default_factory=dict)
     dropped: dict[str, int] = field(default_factory=dict)
     left_out: dict[str, str] = field(default_factory=dict)
     """Tasks that cannot run on this data, and why."""
 
 
 def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
-    """Items of every task of the config: code from the code sources, grammar from all others, the sources mixed evenly."""
+    """Items of every task of the suite that has its items from here.
+
+    Code tasks are built from the code sources, the others from the rest, the sources mixed evenly.
+
+    Raises:
+        ConfigError: a generator has not so many different items.
+    """
+    tasks = config.chosen_suite().tasks
     items = Items()
-    candidates: dict[str, list[Pair]] = {}
-    for task in map(str, config.pairs.tasks):
-        code = task == "code_keyword_pairs"
-        own = [source for source in sources if config.is_code(source) == code]
-        candidates[task] = _candidates(config, task, curated, own)
-        if not own:
-            items.left_out[task] = f"no {'code' if code else 'prose'} source has held-out text"
-    flat = [(task, pair) for task, pairs in candidates.items() for pair in pairs]
-    shared = contaminated(
-        [pair.truth for _, pair in flat],
-        (document.text for document in read_documents(curated / "train")),
-        config.pairs.contamination_ngram,
-    )
-    for task in candidates:
-        if task in items.left_out:
-            continue
-        clean = [pair for (owner, pair), hit in zip(flat, shared, strict=True) if owner == task and not hit]
-        items.dropped[task] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == task)
-        if clean:
-            items.kept[task] = clean[: config.pairs.items]
-        else:
-            items.left_out[task] = f"{items.dropped[task]} items could be built from the held-out text, and training text holds all of them"
+    _from_text({name: task for name, task in tasks.items() if task.source == "heldout"}, config, curated, sources, items)
+    for name, task in tasks.items():
+        if task.source == "generated":
+            items.kept[name] = list(GENERATORS[name](random.Random(f"{config.seed} {name}"), _wanted(config, task)))
+            items.dropped[name] = 0
     return items
 
 
-def _candidates(config: EvaluationConfig, task: str, curated: Path, sources: list[str]) -> list[Pair]:
-    wanted = round(config.pairs.items * _SPARE)
+def leave_out_longer(items: Items, tokenizer: TextTokenizer, window: int) -> None:
+    """Take out the generated tasks whose longest item does not fit the model's window: without its beginning it asks another question.
+
+    A pair from held-out text only loses context, and stays.
+    """
+    for name in [name for name in items.kept if name in GENERATORS]:
+        own = items.kept[name]
+        longest = max(own, key=lambda item: len(item.context) + max(map(len, item.choices)))
+        tokens = len(tokenizer.encode(longest.context + max(longest.choices, key=len)))
+        if tokens > window:
+            del items.kept[name]
+            items.left_out[name] = f"its items have up to {tokens} tokens, and the model sees {window}"
+
+
+def _from_text(tasks: Mapping[str, SuiteTask], config: EvaluationConfig, curated: Path, sources: list[str], items: Items) -> None:
+    candidates: dict[str, list[Item]] = {}
+    for name, task in tasks.items():
+        code = name.startswith("code")
+        own = [source for source in sources if config.is_code(source) == code]
+        if own:
+            candidates[name] = _candidates(config, name, _wanted(config, task), curated, own)
+        else:
+            items.left_out[name] = f"no {'code' if code else 'prose'} source has held-out text"
+    flat = [(name, item) for name, found in candidates.items() for item in found]
+    shared = contaminated(
+        [item.context + item.choices[item.label] for _, item in flat],
+        (document.text for document in read_documents(curated / "train")),
+        config.contamination_ngram,
+    )
+    for name in candidates:
+        clean = [item for (owner, item), hit in zip(flat, shared, strict=True) if owner == name and not hit]
+        items.dropped[name] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == name)
+        if clean:
+            items.kept[name] = clean[: _wanted(config, tasks[name])]
+        else:
+            items.left_out[name] = f"{items.dropped[name]} items could be built from the held-out text, and training text holds all of them"
+
+
+def _candidates(config: EvaluationConfig, task: str, wanted: int, curated: Path, sources: list[str]) -> list[Item]:
+    wanted = round(wanted * _SPARE)
     streams = []
     for source in sources:
         texts = documents.heldout(curated, source, seed=config.seed, max_bytes=_MATERIAL)
         streams.append(BUILDERS[task](texts, random.Random(f"{config.seed} {task} {source}")))
-    found: dict[str, Pair] = {}
+    found: dict[str, Item] = {}
     while streams and len(found) < wanted:
         for stream in list(streams):
             taken = list(islice(stream, 1))
             if not taken:
                 streams.remove(stream)
-            found.update({pair.truth: pair for pair in taken})
+            found.update({item.context + item.choices[item.label]: item for item in taken})
     return list(found.values())[:wanted]
+
+
+def _wanted(config: EvaluationConfig, task: SuiteTask) -> int:
+    return min(filter(None, (task.items, config.items)), default=_DEFAULT)

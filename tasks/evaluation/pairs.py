@@ -10,7 +10,8 @@ import random
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import asdict, dataclass
+
+from tasks.evaluation.offline_item import Item
 
 _SENTENCE_END = re.compile(r"(?<=[.!?])\s+(?=[A-Z`])")
 _FENCE = re.compile(r"```.*?```", re.S)
@@ -37,25 +38,7 @@ _KEYWORD = re.compile(rf"\b({'|'.join(_KEYWORDS)})\b")
 _CONTEXT = 300
 
 
-@dataclass(frozen=True)
-class Pair:
-    """One item: which of `choices` continues `context`?"""
-
-    context: str
-    choices: tuple[str, str]
-    label: int
-
-    @property
-    def truth(self) -> str:
-        """Context and true choice as they stood in the document."""
-        return self.context + self.choices[self.label]
-
-    def row(self) -> dict[str, object]:
-        """As a JSON object."""
-        return asdict(self)
-
-
-def grammar_pairs(documents: Sequence[str], rng: random.Random) -> Iterator[Pair]:
+def grammar_pairs(documents: Sequence[str], rng: random.Random) -> Iterator[Item]:
     """A sentence of prose, and the same with one fault of article, agreement or word order; at most two of one paragraph."""
     paragraphs = [p for text in documents for p in _FENCE.sub("", text).split("\n\n") if len(p) > 80 and not p.startswith(("#", "-", " "))]
     rng.shuffle(paragraphs)
@@ -67,7 +50,7 @@ def grammar_pairs(documents: Sequence[str], rng: random.Random) -> Iterator[Pair
                 yield _pair("", sentence, wrong, rng)
 
 
-def code_keyword_pairs(documents: Sequence[str], rng: random.Random, passes: int = 20) -> Iterator[Pair]:
+def code_keyword_pairs(documents: Sequence[str], rng: random.Random, passes: int = 20) -> Iterator[Item]:
     """A line of code after the lines before it, and the same line with one keyword replaced; one item of each document a pass.
 
     Every keyword is about as often the true one as the false one, so that its frequency alone tells nothing.
@@ -92,7 +75,7 @@ def code_keyword_pairs(documents: Sequence[str], rng: random.Random, passes: int
                 yield pair
 
 
-BUILDERS: dict[str, Callable[[Sequence[str], random.Random], Iterator[Pair]]] = {
+BUILDERS: dict[str, Callable[[Sequence[str], random.Random], Iterator[Item]]] = {
     "grammar_pairs": grammar_pairs,
     "code_keyword_pairs": code_keyword_pairs,
 }
@@ -116,7 +99,7 @@ def _faulty(sentence: str, used: Counter[tuple[str, int]], rng: random.Random) -
     return wrong
 
 
-def _keyword_pair(text: str, place: re.Match[str], other: str, rng: random.Random) -> Pair | None:
+def _keyword_pair(text: str, place: re.Match[str], other: str, rng: random.Random) -> Item | None:
     start = text.rfind("\n", 0, place.start()) + 1
     end = text.find("\n", place.end())
     line = text[start : end if end >= 0 else len(text)]
@@ -127,6 +110,6 @@ def _keyword_pair(text: str, place: re.Match[str], other: str, rng: random.Rando
     return _pair(context, line, wrong, rng)
 
 
-def _pair(context: str, right: str, wrong: str, rng: random.Random) -> Pair:
+def _pair(context: str, right: str, wrong: str, rng: random.Random) -> Item:
     label = rng.randrange(2)
-    return Pair(context, (right, wrong) if label == 0 else (wrong, right), label)
+    return Item(context, (right, wrong) if label == 0 else (wrong, right), label)

@@ -1,12 +1,11 @@
-"""What an evaluation says: the schema of evaluation.json and samples.json."""
+"""What a reader sees of an evaluation: tables with intervals, derived from its sufficient statistics whenever they are read."""
 
 from __future__ import annotations
 
-from typing import Any
-
 from contracts.config import Config
+from tasks.evaluation.scores import Answered, Compressed, Scores
 
-__all__ = ["BitsPerByte", "Evaluation", "Sample", "TaskResult"]
+__all__ = ["BitsPerByte", "Evaluation", "Sample", "TaskResult", "derive"]
 
 
 class BitsPerByte(Config):
@@ -35,48 +34,37 @@ class BitsPerByte(Config):
 
 
 class TaskResult(Config):
-    """Accuracy on one task, with a Wilson interval over its items."""
+    """Accuracy on one task, with an interval over its items."""
 
     metric: str
-    """Name of the measure."""
+    """Measure of an item."""
+    formulation: str
+    """cloze, multiple_choice or generation."""
     value: float
     """Measured value."""
-    low: float
+    low: float | None
     """Lower end of the interval."""
-    high: float
+    high: float | None
     """Upper end of the interval."""
     items: int
     """Items scored."""
+    samples: int
+    """Answers taken of each item (avg@k)."""
     chance: float
     """What guessing scores."""
     dropped: int
     """Items left out because they share an n-gram with training text."""
     few_shot: int
     """Worked examples in the prompt."""
-    prompt_hash: str
-    """Digest of every prompt and choice, in order: two results with different digests do not compare."""
 
 
 class Evaluation(Config):
-    """evaluation.json."""
+    """The tables."""
 
     bits_per_byte: dict[str, BitsPerByte]
     """By source."""
     tasks: dict[str, TaskResult]
     """By task."""
-    settings: dict[str, Any]
-    """How it was measured: backend, precision, batch size, context, seeds, versions, what was left out and why."""
-
-    def metrics(self) -> dict[str, float]:
-        """The numbers that go to the manifest and the tracking server, by name."""
-        found: dict[str, float] = {}
-        for source, row in self.bits_per_byte.items():
-            found[f"bits_per_byte/{source}"] = row.model
-            found[f"bits_per_byte_bigram/{source}"] = row.bigram
-            found[f"wins_vs_bigram/{source}"] = float(row.model < row.bigram)
-        for name, task in self.tasks.items():
-            found[f"accuracy/{name}"] = task.value
-        return found
 
 
 class Sample(Config):
@@ -88,3 +76,61 @@ class Sample(Config):
     """Beginning of a held-out document."""
     completion: str
     """What the model wrote after it."""
+
+
+def derive(scores: Scores, *, confidence: float, resamples: int, seed: int = 0) -> Evaluation:
+    """Tables with intervals.
+
+    Bootstrap over documents for bits per byte, Wilson for a share of items that are right or wrong, bootstrap over items where each is an
+    average of several answers.
+    """
+    return Evaluation(
+        bits_per_byte={name: _compression(one, confidence, resamples, seed) for name, one in scores.compressed.items() if sum(one.bytes)},
+        tasks={name: _accuracy(one, confidence, resamples, seed) for name, one in scores.answered.items() if one.right},
+    )
+
+
+def _compression(one: Compressed, confidence: float, resamples: int, seed: int) -> BitsPerByte:
+    import numpy as np
+
+    from tasks.evaluation.intervals import bootstrap_ratio
+
+    ours, size, total = np.asarray(one.bits), np.asarray(one.bytes, float), float(sum(one.bytes))
+    theirs = np.asarray(one.bigram_bits) if one.bigram_bits else np.full(len(ours), np.nan)
+    low, high = bootstrap_ratio(ours, size, confidence=confidence, resamples=resamples, seed=seed) or (None, None)
+    apart = bootstrap_ratio(ours - theirs, size, confidence=confidence, resamples=resamples, seed=seed) or (None, None)
+    return BitsPerByte(
+        model=float(ours.sum()) / total,
+        low=low,
+        high=high,
+        bigram=float(theirs.sum()) / total,
+        difference=float((ours - theirs).sum()) / total,
+        difference_low=apart[0],
+        difference_high=apart[1],
+        documents=len(ours),
+        bytes=int(total),
+        tokens=sum(one.tokens),
+    )
+
+
+def _accuracy(one: Answered, confidence: float, resamples: int, seed: int) -> TaskResult:
+    from tasks.evaluation.intervals import bootstrap_ratio, wilson
+
+    value = sum(one.right) / len(one.right)
+    ends: tuple[float | None, float | None] = (None, None)
+    if set(one.right) <= {0.0, 1.0}:
+        ends = wilson(int(sum(one.right)), len(one.right), confidence)
+    else:
+        ends = bootstrap_ratio(one.right, [1.0] * len(one.right), confidence=confidence, resamples=resamples, seed=seed) or ends
+    return TaskResult(
+        metric=one.metric,
+        formulation=one.formulation,
+        value=value,
+        low=ends[0],
+        high=ends[1],
+        items=len(one.right),
+        samples=one.samples,
+        chance=one.chance,
+        dropped=one.dropped,
+        few_shot=len(one.few_shot),
+    )

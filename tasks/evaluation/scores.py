@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from statistics import fmean
+from typing import Any
 
 from pydantic import Field
 
 from contracts.config import Config
 from contracts.errors import InputError
 
-__all__ = ["FILE", "Scores", "lower_is_better", "read"]
+__all__ = ["FILE", "Answered", "Compressed", "Scores", "distinct", "lower_is_better", "read"]
 
 FILE = "scores.json"
 BITS, ACCURACY = "bits_per_byte", "accuracy"
@@ -26,6 +29,8 @@ class Compressed(Config):
     """Bits under the model."""
     bytes: list[int]
     """UTF-8 bytes scored."""
+    tokens: list[int] = Field([])
+    """Tokens scored."""
     bigram_bits: list[float] = Field([])
     """Bits under the token bigram; empty where there is none."""
 
@@ -43,6 +48,18 @@ class Answered(Config):
     """What guessing scores."""
     generative: bool = False
     """Whether the answer was generated."""
+    formulation: str = ""
+    """cloze, multiple_choice or generation."""
+    metric: str = ""
+    """Measure of an item, by lm-eval's name."""
+    few_shot: list[str] = Field([])
+    """Ids of the worked examples in every prompt, in order."""
+    prompts: str = ""
+    """Digest of every prompt, choice and target, in order."""
+    decoding: dict[str, float] = Field({})
+    """temperature and top_p of sampled answers; empty where the likeliest was taken."""
+    dropped: int = 0
+    """Items left out because they share an n-gram with training text."""
 
 
 class Scores(Config):
@@ -64,6 +81,9 @@ class Scores(Config):
     """By task."""
     left_out: dict[str, str] = Field({})
     """Task -> why it did not run."""
+    settings: dict[str, Any] = Field({})
+    """How it was measured: device, threads, precision, batch size, window, seed, versions, confidence and resamples of the intervals, the
+    formulation that the playbook recommends for such a model."""
 
     def values(self) -> dict[str, float]:
         """Metric -> value: bits_per_byte/SOURCE, their mean bits_per_byte, accuracy/TASK. A missing source blocks the mean."""
@@ -71,6 +91,16 @@ class Scores(Config):
         if found and len(found) == len(self.compressed):
             found[BITS] = fmean(found.values())
         return found | {f"{ACCURACY}/{task}": fmean(one.right) for task, one in self.answered.items() if one.right}
+
+
+def distinct(names: Iterable[str]) -> list[str]:
+    """The names with `#2`, `#3`... behind those that stood before: equal documents or questions stay countable."""
+    seen: Counter[str] = Counter()
+    found: list[str] = []
+    for name in names:
+        seen[name] += 1
+        found.append(name if seen[name] == 1 else f"{name}#{seen[name]}")
+    return found
 
 
 def lower_is_better(metric: str) -> bool:

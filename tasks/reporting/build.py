@@ -18,7 +18,7 @@ from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState
 FILES: dict[str, list[str]] = {
     "train": ["metrics.jsonl"],
     "convert": ["parity.json"],
-    "evaluate": ["evaluation.json", "samples.json"],
+    "evaluate": [measured.SCORES, "samples.json"],
     ablations.QUALIFY: [ablations.QUALIFICATION],
     ablations.COURT: [ablations.FILE],
 }
@@ -59,6 +59,7 @@ def build_view(
     courts = ablations.courts(folders)
     phases = _phases(recipe, manifests, folders, courts)
     newest = _newest(manifests)
+    evaluated = measured.Measured(folders.get("evaluate"))
     return ReportView(
         recipe=str(recipe["name"]),
         recipe_yaml=recipe_yaml,
@@ -72,8 +73,8 @@ def build_view(
         sources=corpus.sources(manifests, phases),
         tokenizer=corpus.tokenizer(manifests, recipe.get("tokenizer", {})),
         parity=measured.parity_checks(folders.get("convert")),
-        bits_per_byte=measured.bits_per_byte(folders.get("evaluate")),
-        accuracies=measured.accuracies(folders.get("evaluate")),
+        bits_per_byte=evaluated.bits_per_byte(),
+        accuracies=evaluated.accuracies(),
         samples=measured.samples(folders.get("evaluate"), recipe.get("evaluation", {}).get("samples", {})),
         gates=_gates(records or {}),
         plan=plan,
@@ -81,7 +82,7 @@ def build_view(
         machine=_machine(newest.get("machine", {})),
         links=list(links),
         model_path=model_path,
-        missing=[*_missing(manifests), *measured.left_out(folders.get("evaluate"))],
+        missing=[*_missing(manifests), *evaluated.remarks()],
     )
 
 

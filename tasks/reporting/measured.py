@@ -1,4 +1,4 @@
-"""From what the training, conversion and evaluation stages left (metrics.jsonl, parity.json, evaluation.json) to the page's view."""
+"""From what the training, conversion and evaluation stages left (metrics.jsonl, parity.json, scores.json) to the page's view."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from tasks.evaluation import derive, read_scores
 from tasks.reporting.view import Accuracy, BitsPerByte, Check, Interval, PhaseCurve, Points, Sample
 
+SCORES = "scores.json"
 LOSS = ("loss", "train/loss", "lm_loss")
 RATE = ("learning_rate", "lr")
 NORM = ("grad_norm",)
@@ -84,34 +86,54 @@ def parity_checks(folder: Path | None) -> list[Check]:
     return [Check(name=str(c["name"]), value=_value(c), bound=_bound(c), passed=bool(c["passed"])) for c in found.get("checks", [])]
 
 
-def bits_per_byte(folder: Path | None) -> list[BitsPerByte]:
-    """Compression of every held-out source from evaluation.json."""
-    rows = (_json(folder, "evaluation.json") or {}).get("bits_per_byte", {})
-    return [
-        BitsPerByte(
-            source=str(name),
-            model=Interval(value=row["model"], low=row.get("low"), high=row.get("high")),
-            bigram=Interval(value=row["bigram"]),
-            difference=Interval(value=row["difference"], low=row.get("difference_low"), high=row.get("difference_high")),
-            documents=int(row.get("documents", 0)),
-        )
-        for name, row in rows.items()
-    ]
+class Measured:
+    """The tables of an evaluation, derived from its sufficient statistics (scores.json)."""
 
+    def __init__(self, folder: Path | None) -> None:
+        """A folder without statistics gives empty tables."""
+        self._scores = read_scores(folder) if folder and (folder / SCORES).is_file() else None
+        how = self._scores.settings if self._scores else {}
+        confidence, resamples = float(how.get("confidence", 0.95)), int(how.get("resamples", 1000))
+        self._tables = derive(self._scores, confidence=confidence, resamples=resamples) if self._scores else None
 
-def accuracies(folder: Path | None) -> list[Accuracy]:
-    """Accuracy of every task from evaluation.json."""
-    rows = (_json(folder, "evaluation.json") or {}).get("tasks", {})
-    return [
-        Accuracy(
-            task=str(name).replace("_", " "),
-            score=Interval(value=row["value"], low=row["low"], high=row["high"]),
-            chance=row["chance"],
-            questions=row["items"],
-            dropped=row.get("dropped", 0),
-        )
-        for name, row in rows.items()
-    ]
+    def bits_per_byte(self) -> list[BitsPerByte]:
+        """Compression of every held-out source."""
+        return [
+            BitsPerByte(
+                source=name,
+                model=Interval(value=row.model, low=row.low, high=row.high),
+                bigram=Interval(value=row.bigram),
+                difference=Interval(value=row.difference, low=row.difference_low, high=row.difference_high),
+                documents=row.documents,
+            )
+            for name, row in (self._tables.bits_per_byte if self._tables else {}).items()
+        ]
+
+    def accuracies(self) -> list[Accuracy]:
+        """Accuracy of every task."""
+        return [
+            Accuracy(
+                task=name.replace("_", " ") + (f" (avg@{row.samples})" if row.samples > 1 else ""),
+                score=Interval(value=row.value, low=row.low, high=row.high),
+                chance=row.chance,
+                questions=row.items,
+                dropped=row.dropped,
+            )
+            for name, row in (self._tables.tasks if self._tables else {}).items()
+        ]
+
+    def remarks(self) -> list[str]:
+        """What was not measured, one sentence each, with the reason."""
+        if self._scores is None:
+            return []
+        found = [f"The task '{task}' was left out: {why}." for task, why in self._scores.left_out.items()]
+        if self._scores.diverged_at is not None:
+            found.append(f"Training diverged at step {self._scores.diverged_at}: nothing was measured.")
+        advised, because = (self._scores.settings.get(key) for key in ("recommended_formulation", "recommended_because"))
+        others = [name for name, one in self._scores.answered.items() if advised and one.formulation not in ("generation", advised)]
+        if others:
+            found.append(f"{', '.join(others)}: put otherwise than recommended, which is {advised} ({because}).")
+        return found
 
 
 def samples(folder: Path | None, settings: Mapping[str, Any]) -> list[Sample]:
@@ -149,12 +171,6 @@ def _held_out(all_values: Iterable[Mapping[str, float]]) -> dict[str, str]:
             if head in HELD_OUT:
                 found[name] = source
     return found
-
-
-def left_out(folder: Path | None) -> list[str]:
-    """One sentence for each task that could not be built, with the reason."""
-    settings = (_json(folder, "evaluation.json") or {}).get("settings", {})
-    return [f"The task '{task}' was left out: {why}." for task, why in settings.get("left_out", {}).items()]
 
 
 def _bound(check: Mapping[str, Any]) -> str:

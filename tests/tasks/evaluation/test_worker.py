@@ -39,5 +39,5 @@ def test_worker_seals_its_results_and_says_so(line: Line, tmp_path: Path) -> Non
     with store.begin("evaluate", "key-evaluate") as workspace:
         (part,) = workspace.parts()
         fetched = workspace.fetch(part, tmp_path / "fetched")
-    assert {path.name for path in fetched.rglob("*.json")} == {"evaluation.json", "samples.json"}
+    assert {path.name for path in fetched.rglob("*.json")} == {"scores.json", "samples.json"}
     assert [json.loads(row)["total"] for row in (job / "progress.jsonl").read_text().splitlines()][-1] == 100.0

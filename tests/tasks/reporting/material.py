@@ -104,29 +104,24 @@ def _results(folders: dict[str, Path]) -> None:
         {"name": "greedy tokens", "passed": True},
     ]
     (folders["convert"] / "parity.json").write_text(json.dumps({"checks": checks, "tokens": 2048}))
-    bits = {
-        "prose": {
-            "model": 2.05,
-            "low": 2.0,
-            "high": 2.1,
-            "bigram": 2.3,
-            "difference": -0.25,
-            "difference_low": -0.3,
-            "difference_high": -0.2,
-        },
-        "code": {
-            "model": 1.9,
-            "low": 1.8,
-            "high": 2.0,
-            "bigram": 1.92,
-            "difference": -0.02,
-            "difference_low": -0.06,
-            "difference_high": 0.03,
-        },
+    documents = 40
+    sides = {"prose": (2.05, 2.3), "code": (1.9, 1.91)}  # bits per byte of the model and of the bigram
+    compressed = {
+        source: {
+            "documents": [f"{source}-{number}" for number in range(documents)],
+            "bits": [1000 * (model + 0.02 * (-1) ** number) for number in range(documents)],
+            "bytes": [1000] * documents,
+            "tokens": [400] * documents,
+            "bigram_bits": [1000 * (bigram - (0.1 if source == "code" else 0.02) * (-1) ** number) for number in range(documents)],
+        }
+        for source, (model, bigram) in sides.items()
     }
-    tasks = {"grammar_pairs": {"metric": "acc", "value": 0.7, "low": 0.63, "high": 0.76, "items": 200, "chance": 0.5, "dropped": 3}}
-    (folders["evaluate"] / "evaluation.json").write_text(
-        json.dumps({"bits_per_byte": bits, "tasks": tasks, "settings": {"left_out": {"code_keyword_pairs": "too few items"}}})
-    )
+    answered = {"items": [str(number) for number in range(200)], "right": [1.0] * 140 + [0.0] * 60, "chance": 0.5, "dropped": 3}
+    scores = {
+        "suite": "offline@1:0123456789abcdef", "tokenizer": "0", "backend": "transformers 5", "compressed": compressed,
+        "answered": {"grammar_pairs": answered}, "left_out": {"code_keyword_pairs": "too few items"},
+        "settings": {"confidence": 0.95, "resamples": 200},
+    }  # fmt: skip
+    (folders["evaluate"] / "scores.json").write_text(json.dumps(scores))
     samples = [{"source": "prose", "prompt": "The function", "completion": f" returns {HOSTILE}"}]
     (folders["evaluate"] / "samples.json").write_text(json.dumps(samples))

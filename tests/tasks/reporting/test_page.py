@@ -60,7 +60,7 @@ def test_text_from_data_is_escaped_wherever_it_appears(page):
 
 def test_the_page_shows_every_part(page):
     for text in (
-        "2.050 [2.000, 2.100]",
+        "2.050 [2.045, 2.056]",
         "grammar pairs",
         "1 of 2",
         "largest logit difference",
