@@ -25,14 +25,15 @@ def launch(
 ) -> Result:
     """Write `spec` into `job_dir`, run its worker there and follow it to its end (see `infra.launchers.watch.run`).
 
-    Training always runs under torchrun, one process or many; the other workers only when they ask for several processes.
+    Several processes run under torchrun, and so does training on a GPU; one process of any other kind is the worker itself: the agent
+    would cost a second import of torch.
     """
     job_dir = Path(os.path.abspath(job_dir))
     job_dir.mkdir(parents=True, exist_ok=True)
     place = job_dir / "spec.json"
     place.write_text(spec.model_dump_json(indent=2), encoding="utf-8")
     worker = ["-m", f"tasks.{spec.craft}.worker", str(place)]
-    alone = spec.processes == 1 and spec.craft != "training"
+    alone = spec.processes == 1 and (spec.craft != "training" or _on_cpus(spec, site))
     program = [site.interpreter, *worker] if alone else torchrun(site.interpreter, spec.processes, worker)
     return run(program, job_dir, worker_environment(spec, site), on_line=on_line, on_progress=on_progress, check=check)
 
@@ -62,8 +63,12 @@ def worker_environment(spec: JobSpec, site: Site) -> dict[str, str]:
     environment["SMOLFLOW_SCRATCH"] = str(site.scratch)
     # Without a name service for this host's name gloo finds no interface; one machine needs the loopback only.
     environment.setdefault("GLOO_SOCKET_IFNAME", "lo" if sys.platform == "linux" else "lo0")
-    if site.pools[site.pool_of(spec.stage.partition("-")[0])].kind == "cpu":
+    if _on_cpus(spec, site):
         # Spinning OpenMP threads of several ranks on few cores cost a factor of 2 to 20.
         environment.setdefault("OMP_NUM_THREADS", "1")
         environment["CUDA_VISIBLE_DEVICES"] = ""  # a job of a CPU pool leaves the devices to the GPU pools
     return environment
+
+
+def _on_cpus(spec: JobSpec, site: Site) -> bool:
+    return site.pools[site.pool_of(spec.stage.partition("-")[0])].kind == "cpu"

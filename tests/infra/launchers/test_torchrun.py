@@ -77,6 +77,24 @@ def test_a_worker_of_one_process_runs_without_torchrun_and_gets_its_spec(tmp_pat
     assert "torch" not in result.log.read_text()
 
 
+@pytest.mark.parametrize(
+    ("processes", "kind", "under"),
+    [(1, "cpu", "-m tasks.training.worker"), (1, "gpu", "-m torch.distributed.run"), (2, "cpu", "-m torch.distributed.run")],
+)
+def test_only_one_process_on_cpus_trains_without_torchrun(tmp_path: Path, processes: int, kind: str, under: str) -> None:
+    echo = tmp_path / "interpreter"
+    echo.write_text('#!/bin/sh\necho "$@"\n')
+    echo.chmod(0o755)
+    spec = JobSpec(
+        stage="train-arm", craft="training", fingerprint="f", workspace_key="w", store="memory://", config={}, processes=processes
+    )
+    pools = {"pools": {"cpu": Pool(), "here": Pool(kind=kind)}, "stage_pools": {"train": "here"}}  # type: ignore[arg-type]
+    result = launch(
+        spec, tmp_path / "job", Site.parse({"home": tmp_path, "interpreter": str(echo), **pools}), on_line=print, on_progress=print
+    )
+    assert result.log.read_text().startswith(under)
+
+
 def test_a_worker_sees_no_settings_of_prefect_or_mlflow_and_a_cpu_pool_no_devices(tmp_path: Path) -> None:
     os.environ["PREFECT_API_URL"] = os.environ["MLFLOW_TRACKING_URI"] = "http://127.0.0.1:1"
     try:
