@@ -98,10 +98,10 @@ def _number(value: float | None, least: float) -> Number:
 def _key(others: bool, found: MetricQualification) -> str:
     entries = [("c1", "a seed"), *([("c0 thin", "other model")] if others else [])]
     entries += [("c2 thin", cut(found.baseline.what.removeprefix("the "), 18))] if found.baseline else []
-    out, left = [], LEFT
+    out, left = [], 0.0
     for tone, words in entries:
         out.append(f'<line class="line {tone}" x1="{left}" x2="{left + 18}" y1="32" y2="32"/>{text(left + 23, 36, words)}')
-        left += 38 + 7 * len(words)
+        left += 36 + 6.4 * len(words)
     return "".join(out)
 
 
