@@ -63,7 +63,7 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
 
 
 def _inputs_there(node: Node, desk: Desk, recipe: str) -> None:
-    for one in node.inputs.values():
+    for one in desk.plan.needed_first(node):
         if desk.store.find(one.fingerprint, one.name) is None:
             changes = "".join(f" --set {shlex.quote(change)}" for change in desk.overrides)
             do = f"smolflow run {one.name} --recipe {recipe}{changes} (or `smolflow run --recipe {recipe}{changes}` for the whole line)"

@@ -11,6 +11,7 @@ from tasks.ablation import JudgeRequest
 from tasks.ablation.arms import Arm as Change
 from tasks.ablation.arms import arm_overrides, expand
 from tasks.ablation.config import Court
+from tasks.ablation.fields import apply
 from tasks.ablation.fields import found as fields_at
 from tasks.ablation.request import ArmRequest
 
@@ -32,6 +33,7 @@ def add(plan: Plan, case: Court, before: str, branch: Branch, qualified: Node | 
         return plan.add(name, KIND, case)
     recipe = plan.recipe.model_dump(mode="json")
     changes = expand(case, recipe)
+    base = apply(recipe, changes[0].base)
     runs = [_run(plan, case, change, seed, recipe, branch) for change in changes for seed in case.seeds]
     wanted = [run for run in runs if run.label not in case.left_out]
     roles = {run.label: run.evaluate for run in wanted} | {f"{run.label}.train": run.train for run in wanted}
@@ -41,7 +43,7 @@ def add(plan: Plan, case: Court, before: str, branch: Branch, qualified: Node | 
         before=before,
         arms=[_described(change, first[change.name].plan) for change in changes],
         modifications=list({m.name: m for m in (change.modification for change in changes) if m is not None}.values()),
-        baseline={path: _now(recipe, path) for path in sorted({path for change in changes for path in change.changes})},
+        baseline={path: _now(base, path) for path in sorted({path for change in changes for path in change.changes})},
     )
     more = {"qualify": qualified} if qualified is not None else {}
     return plan.add(name, KIND, config, request=request, arms=tuple(wanted), parallel=case.parallel, **roles, **more)

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from contracts.errors import GateError, ResourceError
 from flows.desk import Desk
 from flows.plan import Node
 from infra.doctor.machine import available_memory
 from infra.store import Artifact
+
+if TYPE_CHECKING:
+    from tasks.ablation.cost import CourtPlan
 
 
 @dataclass(frozen=True)
@@ -55,6 +59,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
         GateError: training is not justified, not affordable, or a layout cannot work.
         ResourceError: this machine lacks the memory or the devices that the recipe asks for.
     """
+    from tasks.ablation.cost import require as require_court
     from tasks.compass import fits_memory, plan_training, require
 
     recipe = desk.plan.recipe
@@ -81,8 +86,26 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
         )
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
+    for case in court_plans(desk):
+        require_court(case)
+        yield from (f"court {case.name}: {finding.topic}: {finding.what}" for finding in case.findings)
     if recipe.posttraining or recipe.merging:
         yield "post-training and merging of this recipe are planned only: the line ends with the evaluated base model"
+
+
+def court_plans(desk: Desk) -> list[CourtPlan]:
+    """Runs, device hours and money of every court of the recipe as it was written, what earlier courts take counted in.
+
+    Raises:
+        ConfigError: a court that changes two things, an unknown field, or nothing at all.
+    """
+    from tasks.ablation.cost import court_plan
+
+    plans: list[CourtPlan] = []
+    for court in desk.plan.written.ablations.courts:
+        spent = sum(plan.device_hours or 0.0 for plan in plans)
+        plans.append(court_plan(court, desk.plan.written, spent=spent))
+    return plans
 
 
 def documents(node: Node, artifact: Artifact, desk: Desk) -> Finding:

@@ -135,13 +135,13 @@ class Plan:
     """The nodes of one recipe in the order in which they run.
 
     Args:
-        recipe: the recipe; `decide` replaces it by what a court made of it.
+        recipe: the recipe, kept as `written`; in `recipe` it is as far as the courts have decided.
         pinned: fingerprints of stages that are taken as they are.
         like: a plan whose nodes are taken over where they are the same, so that what plans share is described and looked up once.
     """
 
     def __init__(self, recipe: Recipe, pinned: Mapping[str, str] | None = None, like: Plan | None = None) -> None:
-        self.recipe = recipe
+        self.written = self.recipe = recipe
         self.nodes: list[Node] = []
         self.accepted: list[str] = []
         self._pinned = dict(pinned or {})
@@ -193,6 +193,13 @@ class Plan:
 
     def __iter__(self) -> Iterator[Node]:
         return iter(self.nodes)
+
+    def needed_first(self, node: Node) -> list[Node]:
+        """Stages of this plan that must be there before `node` can work: its inputs; of a sweep what its runs share with this plan."""
+        if not node.arms:
+            return list(node.inputs.values())
+        shared = {id(one) for arm in node.arms for one in arm.plan.upstream(arm.evaluate)}
+        return [one for one in self.nodes if id(one) in shared]
 
     def upstream(self, node: Node) -> list[Node]:
         """Every node that `node` rests on, in running order; what lies behind a given (pinned) one is not asked for."""

@@ -9,6 +9,7 @@ from typing import Any
 from contracts.errors import SmolflowError
 from flows.desk import Desk
 from flows.explain import Reason, explain
+from flows.gate import court_plans
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,21 @@ def preview(desk: Desk) -> Preview:
     Raises:
         GateError: the plan cannot be launched; its text says all of what blocks it.
     """
+    from tasks.ablation.cost import render as render_court_plan
     from tasks.compass import plan_training, render, require
 
     recipe = desk.plan.recipe
     plan = plan_training(recipe)
     stages = _outlook(desk)
     later = [name for name, section in (("post-training", recipe.posttraining), ("merging", recipe.merging)) if section is not None]
-    lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), "", "stages"]
+    courts = court_plans(desk)
+    lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), ""]
+    lines += [line for court in courts for line in (render_court_plan(court), "")]
+    lines += ["stages"]
     lines += [f"  {r.stage:<22} {r.verdict:<8} {'; '.join(r.because)}".rstrip() for r in stages]
     lines += [f"  {name:<22} planned, not run by this version" for name in later]
-    parts = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+    parts: dict[str, Any] = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
+    parts["courts"] = [court.model_dump(mode="json") for court in courts]
     data = {**parts, "stages": [asdict(reason) for reason in stages], "later": later}
     if recipe.waiver("compass") is None:
         try:

@@ -63,9 +63,8 @@ class Sweep:
         self._show()
         if not waiting:
             return
-        for one in self.desk.plan.nodes:  # what only an arm reads is made for it; what all share must be there
-            if any(shared is one for arm in waiting for shared in arm.plan.upstream(arm.evaluate)):
-                self.desk.store.require(one.name, one.fingerprint)
+        for one in self.desk.plan.needed_first(self.node):  # what only an arm reads is made for it
+            self.desk.store.require(one.name, one.fingerprint)
         failed = self._side_by_side(waiting)
         if failed:
             reasons = "; ".join(f"{label}: {reason}" for label, reason in failed.items())
