@@ -20,7 +20,6 @@ ANY = 0.0
 """Loading of arms whose correlation is no product: by Sidak's inequality independent numerators give wider intervals, never narrower."""
 _NODES = 48
 """Of each rule: critical values are right to 4 digits."""
-_HIGHEST = 1e5
 
 
 def loading(runs: int, baseline_runs: int) -> float:
@@ -42,8 +41,11 @@ def critical_value(confidence: float, loadings: tuple[float, ...], degrees_of_fr
         degrees_of_freedom: of the pooled standard deviation, at least 1.
     """
     from scipy.optimize import brentq
+    from scipy.special import stdtrit
 
-    return float(brentq(lambda t: _inside(t, loadings, degrees_of_freedom) - confidence, 0.0, _HIGHEST, xtol=1e-7))
+    risk = (1 - confidence) / 2
+    alone, apart = stdtrit(degrees_of_freedom, 1 - risk), stdtrit(degrees_of_freedom, 1 - risk / len(loadings))  # one arm; Bonferroni
+    return float(brentq(lambda t: _inside(t, loadings, degrees_of_freedom) - confidence, 0.9 * alone, 1.1 * apart, xtol=1e-7))
 
 
 def _inside(t: float, loadings: tuple[float, ...], degrees_of_freedom: int) -> float:
@@ -65,10 +67,17 @@ def _rules(
     degrees_of_freedom: int,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     import numpy as np
-    from scipy.special import roots_hermitenorm, roots_legendre
     from scipy.stats import chi2
+
+    z, z_weights, u, u_weights = _gauss()
+    return z, z_weights, np.sqrt(chi2.ppf(u, degrees_of_freedom) / degrees_of_freedom), u_weights
+
+
+@cache
+def _gauss() -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+    """Nodes and weights of a standard normal and of a uniform distribution."""
+    from scipy.special import roots_hermitenorm, roots_legendre
 
     z, z_weights = roots_hermitenorm(_NODES)
     u, u_weights = roots_legendre(_NODES)
-    s = np.sqrt(chi2.ppf((u + 1.0) / 2.0, degrees_of_freedom) / degrees_of_freedom)
-    return z, z_weights / z_weights.sum(), s, u_weights / 2.0
+    return z, z_weights / z_weights.sum(), (u + 1.0) / 2.0, u_weights / 2.0

@@ -128,7 +128,6 @@ class _Additive:
     @classmethod
     def fit(cls, values: Values) -> _Additive | None:
         import numpy as np
-        from statsmodels.regression.linear_model import OLS
 
         seeds = list(values[BASELINE])
         cells = [(arm, seed) for arm, runs in values.items() for seed in seeds if seed in runs]
@@ -140,13 +139,15 @@ class _Additive:
             design[row, len(arms) + seeds.index(seed)] = 1.0
             if arm != BASELINE:
                 design[row, arms.index(arm)] = 1.0
-        fitted = OLS(np.array([values[arm][seed] for arm, seed in cells]), design).fit()
+        found = np.array([values[arm][seed] for arm, seed in cells])
+        solved = np.linalg.lstsq(design, found)[0]
+        squares = float(((found - design @ solved) ** 2).sum())
         freedom = len(cells) - design.shape[1]
-        scales = np.sqrt(np.diag(fitted.normalized_cov_params))
+        scales = np.sqrt(np.diag(np.linalg.inv(design.T @ design)))
         return cls(
-            differences={arm: float(fitted.params[n]) for n, arm in enumerate(arms)},
+            differences={arm: float(solved[n]) for n, arm in enumerate(arms)},
             scales={arm: float(scales[n]) for n, arm in enumerate(arms)},
-            noise=Noise(float(fitted.ssr / freedom) ** 0.5, freedom) if freedom > 0 else None,
+            noise=Noise((squares / freedom) ** 0.5, freedom) if freedom > 0 else None,
             runs={arm: sum(1 for one, _ in cells if one == arm) for arm in arms},
             baseline_runs=len(seeds),
             balanced=len(cells) == (len(arms) + 1) * len(seeds),

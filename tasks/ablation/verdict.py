@@ -141,9 +141,9 @@ def _upper_factor(degrees_of_freedom: int) -> float:
 def _detectable(seeds: int, arms: int, confidence: float, power: float, pairing: Pairing) -> float:
     """Smallest true difference, in standard deviations of a run, that `seeds` runs of each arm find with `power` (noncentral t)."""
     from scipy.optimize import brentq
-    from scipy.stats import nct
+    from scipy.special import nctdtr
 
     freedom = arms * (seeds - 1) if pairing == "seed" else (arms + 1) * (seeds - 1)
     bar = critical_value(confidence, (loading(1, 1),) * arms, freedom)
-    shift = brentq(lambda shift: float(nct.sf(bar, freedom, shift)) - power, 0.0, 4.0 * bar + 10.0)
+    shift = brentq(lambda shift: 1.0 - float(nctdtr(freedom, shift, bar)) - power, 0.0, 4.0 * bar + 10.0)
     return float(shift) * (2.0 / seeds) ** 0.5

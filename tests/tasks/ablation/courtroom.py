@@ -158,7 +158,9 @@ class Courtroom:
 
     def _arms(self, modifications: list[Modification], arms: Mapping[str, Mapping[str, Any]]) -> list[ArmRequest]:
         plain = {"model": MODEL, "phase": phase(), "optimizer": OptimizerConfig()}
-        names = {one.name: {"modification": one.name, "point": one.change} for one in modifications if not one.sweep}
+        names: dict[str, dict[str, Any]] = {
+            one.name: {"modification": one.name, "point": one.change} for one in modifications if not one.sweep
+        }
         names |= {arm: {"modification": arm.partition("[")[0]} for arm in arms if arm != BASELINE and arm not in names}
         changes = {one.name: {**one.change, **one.compensations} for one in modifications}
         written = [ArmRequest(**{"name": BASELINE, **plain, **arms.get(BASELINE, {})})]
