@@ -54,19 +54,23 @@ def placed(stages: Sequence[StageView], recipe: Mapping[str, Any]) -> list[Stage
     """The stages with courts and qualification in their places: what they read of runs that are no stages of this DAG is counted, and
     they stand between what the runs start from and the phase that they settle.
     """
-    by_name = {stage.name: stage for stage in stages}
     phases = [f"train-{phase['name']}" for phase in recipe.get("training", {}).get("phases", [])]
-    before = _before(recipe, phases)
-    views: dict[str, StageView] = dict(by_name)
-    for name, phase in before.items():
-        if name not in views or phase not in views:
-            continue
-        runs = (role.rpartition(".")[0] if name == QUALIFY else role.removesuffix(".train") for role in views[name].inputs if "." in role)
-        inputs = {role: source for role, source in views[name].inputs.items() if "." not in role}
-        starts = [source for source in by_name[phase].inputs.values() if source != name]
-        views[name] = views[name].model_copy(update={"inputs": inputs, "runs": len(set(runs)), "follows": starts})
-        views[phase] = views[phase].model_copy(update={"follows": [*views[phase].follows, name]})
-    return [views[stage.name] for stage in stages]
+    views = {stage.name: _own(stage) for stage in stages}
+    starts = {name: list(stage.inputs.values()) for name, stage in views.items()}
+    for name, phase in _before(recipe, phases).items():
+        if name in views and phase in views:
+            views[name] = views[name].model_copy(update={"follows": starts[phase]})
+            views[phase] = views[phase].model_copy(update={"follows": [*views[phase].follows, name]})
+    return list(views.values())
+
+
+def _own(stage: StageView) -> StageView:
+    """The stage with its runs counted, where its inputs are `ARM.SEED...`: evaluations of runs, not that of the model."""
+    if stage.kind not in (COURT, QUALIFY):
+        return stage
+    runs = (role.rpartition(".")[0] if stage.kind == QUALIFY else role.removesuffix(".train") for role in stage.inputs if "." in role)
+    inputs = {role: source for role, source in stage.inputs.items() if "." not in role}
+    return stage.model_copy(update={"inputs": inputs, "runs": len(set(runs))})
 
 
 def _before(recipe: Mapping[str, Any], phases: Sequence[str]) -> dict[str, str]:

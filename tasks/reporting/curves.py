@@ -10,8 +10,8 @@ from statistics import fmean
 from tasks.ablation.results import BASELINE, CourtResult, Run
 from tasks.reporting.axes import Axis, short
 from tasks.reporting.lines import smooth
-from tasks.reporting.svg import cut, frame, text
-from tasks.reporting.verdicts import LOOKS, absence, changed_arms, runs_of
+from tasks.reporting.svg import frame, text
+from tasks.reporting.verdicts import LOOKS, absence, changed_arms, named, runs_of
 from tasks.reporting.view import Points
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 340, 232, 42, 10, 46, 36
@@ -21,7 +21,7 @@ Band = list[tuple[float, float, float, float]]
 
 
 def heldout_panels(court: CourtResult) -> list[str]:
-    """Held-out loss (mean over sources, nats per token) of every arm against the baseline; empty where none was logged. SVG texts."""
+    """Held-out loss (mean over sources, nats per token) of every arm against the baseline; empty where no run has two points. SVG texts."""
     return _panels(court, _heldout, "held-out loss")
 
 
@@ -46,7 +46,7 @@ def seed_band(curves: Sequence[Points]) -> Band:
 def _panels(court: CourtResult, curve: Callable[[Run], Points], label: str) -> list[str]:
     bands = {arm: seed_band([curve(run) for run in runs_of(court, arm) if run.diverged_at is None]) for arm in court.arms}
     stopped = {arm: [points for run in runs_of(court, arm) if run.diverged_at is not None and (points := curve(run))] for arm in court.arms}
-    if not any(bands.values()):
+    if all(len(band) < 2 for band in bands.values()):  # measured once, at the end: that is a number, no curve
         return []
     scale = _scale([*bands.values()])
     return [_panel(court, arm, bands[BASELINE], bands[arm], stopped[arm], scale, label) for arm in changed_arms(court)]
@@ -70,7 +70,7 @@ def _panel(court: CourtResult, arm: str, base: Band, band: Band, stopped: Sequen
     box = f"{WIDTH - LEFT - RIGHT} {HEIGHT - TOP - BOTTOM}"
     wide, high = box.split()
     plot = f'<svg x="{LEFT}" y="{TOP}" width="{wide}" height="{high}" viewBox="{LEFT} {TOP} {box}">'  # cuts off what lies beyond
-    head = text(0, 16, cut(arm, 26), "label strong") + text(WIDTH - RIGHT, 16, _verdict(court, arm), "tick", "end")
+    head = text(0, 16, named(arm, 24), "label strong") + text(WIDTH - RIGHT, 16, _verdict(court, arm), "tick", "end")
     key = f'<line class="line c1" x1="{LEFT}" x2="{LEFT + 18}" y1="32" y2="32"/>{text(LEFT + 24, 36, "this arm")}'
     key += f'<line class="line c0" x1="{LEFT + 92}" x2="{LEFT + 110}" y1="32" y2="32"/>{text(LEFT + 116, 36, BASELINE)}'
     body = [head, key, _grid(x, y, label), plot, *inside, "</svg>"]

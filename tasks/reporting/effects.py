@@ -6,8 +6,8 @@ from html import escape
 
 from tasks.ablation.results import CourtResult, Effect
 from tasks.reporting.axes import Axis, span
-from tasks.reporting.svg import WIDTH, cut, frame, text
-from tasks.reporting.verdicts import LOOKS, absence, changed_arms, decision, difference, legend, metric_words, runs_of, shape
+from tasks.reporting.svg import WIDTH, frame, text
+from tasks.reporting.verdicts import LOOKS, absence, changed_arms, decision, difference, legend, metric_words, named, runs_of, shape
 
 LABEL, RIGHT, TOP, ROW = 190, 316, 58, 44
 
@@ -52,7 +52,7 @@ def _scale(x: Axis, base: float, label: str) -> str:
 
 
 def _row(court: CourtResult, arm: str, effect: Effect | None, x: Axis, y: float) -> str:
-    out = [f"<g><title>{escape(arm)}</title>{text(LABEL - 12, y + 27, cut(arm, 26), 'label', 'end')}</g>"]
+    out = [f"<g><title>{escape(arm)}</title>{text(LABEL - 12, y + 27, named(arm, 24), 'label', 'end')}</g>"]
     side = WIDTH - RIGHT + 14
     if effect is None or (effect.value is None and not effect.diverged):
         why = absence([run for run in runs_of(court, arm) if court.metric not in run.metrics])

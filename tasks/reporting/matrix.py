@@ -16,6 +16,7 @@ from tasks.reporting.verdicts import (
     difference,
     legend,
     metric_words,
+    named,
     runs_of,
     state,
 )
@@ -69,7 +70,7 @@ def _baseline(court: CourtResult, metrics: Sequence[str], step: float) -> str:
 
 def _row_head(court: CourtResult, arm: str, y: float) -> str:
     found = state(court, arm)
-    name = f"<g><title>{escape(arm)}</title>{text(0, y + 22, cut(arm, 30), 'label strong')}</g>"
+    name = f"<g><title>{escape(arm)}</title>{text(0, y + 22, named(arm, 28), 'label strong')}</g>"
     runs = runs_of(court, arm)
     counted = sum(court.metric in run.metrics for run in runs)
     lacking = f" · {counted} of {len(runs)} runs" if counted < len(runs) else ""

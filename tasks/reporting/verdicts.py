@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from tasks.ablation.results import BASELINE, CourtResult, Decision, Effect, Outcome, Run
-from tasks.reporting.svg import text
+from tasks.reporting.svg import cut, text
 
 MINUS = "\u2212"
 
@@ -102,6 +102,14 @@ def happened(run: Run) -> str:
     if run.diverged_at is not None:
         return f"diverged at step {run.diverged_at:,}"
     return "measured" if run.metrics else "missing: no evaluation was found"
+
+
+def named(arm: str, most: int) -> str:
+    """An arm's name in at most `most` characters; of a point of a sweep the point stays whole and the sweep's name is cut."""
+    head, bracket, point = arm.partition("[")
+    if len(arm) <= most or not bracket or len(point) > most - 6:
+        return cut(arm, most)
+    return cut(head, most - len(point) - 1) + bracket + point
 
 
 def absence(runs: Sequence[Run]) -> str:

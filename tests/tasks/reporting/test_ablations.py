@@ -44,6 +44,13 @@ def test_a_court_stands_between_what_its_runs_start_from_and_the_phase_it_settle
     assert "12 runs" in svg and "train-arm" not in svg and svg.count('class="box ') == len(stages)
 
 
+def test_the_evaluations_of_a_courts_runs_are_never_taken_for_that_of_the_model(tmp_path):
+    view = build_view(RECIPE, *held(tmp_path))  # a recipe that does not say where the court stands
+    court_view = next(stage for stage in view.stages if stage.name == "court-main")
+    assert (court_view.runs, court_view.inputs, court_view.follows) == (12, {"qualify": "qualify"}, [])
+    assert "12 runs" in dag_picture(view.stages)
+
+
 def test_a_court_before_a_later_phase_starts_from_the_phase_before_it(tmp_path):
     recipe = {**RECIPE, "ablations": {"courts": [{"name": "main", "before": "decay"}]}}
     view = build_view(recipe, *held(tmp_path, "decay"))

@@ -18,7 +18,7 @@ from tasks.reporting.matrix import columns, matrix_plot
 from tasks.reporting.qualified import curve_panel
 from tasks.reporting.response import positions, response_plot
 from tasks.reporting.shares import share_plot
-from tasks.reporting.verdicts import LOOKS, runs_of, state
+from tasks.reporting.verdicts import LOOKS, named, runs_of, state
 from tests.tasks.reporting.court_material import BATCH, RATE, court, mixture_court, study, sweep_court
 from tests.tasks.reporting.material import HOSTILE
 from tests.tasks.reporting.qualification_material import qualification
@@ -168,6 +168,20 @@ def test_learning_curves_show_the_baseline_everywhere_and_mark_what_diverged():
     bare = [run.model_copy(update={"loss": [], "heldout": {}}) for run in result.runs]
     assert training_panels(result.model_copy(update={"runs": bare})) == []
     assert 'id="curves"' not in render_court(result.model_copy(update={"runs": bare}))
+
+
+def test_held_out_loss_that_was_measured_once_is_no_curve_and_the_training_loss_stands_in_its_place():
+    result = court()
+    once = [run.model_copy(update={"heldout": {source: points[-1:] for source, points in run.heldout.items()}}) for run in result.runs]
+    result = result.model_copy(update={"runs": once})
+    assert heldout_panels(result) == [] and len(training_panels(result)) == 5
+    page = render_court(result)
+    assert "Training loss" in page and "Held-out loss while training" not in page
+
+
+def test_the_point_of_a_sweep_stays_whole_where_a_name_is_cut():
+    assert named("learning-rate-x-batch[0.002,16]", 24) == "learning-rate…[0.002,16]"
+    assert named("muon", 24) == "muon" and named("m" * 40, 24) == "m" * 23 + "…"
 
 
 def test_a_band_reaches_from_the_lowest_to_the_highest_seed_where_all_have_been():
