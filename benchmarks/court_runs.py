@@ -1,0 +1,199 @@
+"""Real tiny runs that show whether the court is right: A/A sweeps without any effect, and planted effects of known direction.
+
+    python -m benchmarks.court_runs train     # about a minute a run and core; goes on where it was stopped
+    python -m benchmarks.court_runs table     # the tables of docs/benchmarks.md, from what is in the store
+
+Runs lie in the store of SMOLFLOW_HOME like any other; `noise` is a source of random letters that stands in for 30 % of the prose.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import logging
+import os
+import random
+import statistics
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+
+from flows.desk import Desk
+from flows.plan import Arm
+from flows.stage import Watch, already_there, perform
+from infra.site import load as load_site
+from tasks.ablation.results import BASELINE
+from tasks.ablation.verdict import Terms, effects
+from tasks.evaluation import read_scores
+
+TOKENS = 204_800
+AA_SWEEPS, AA_SEEDS = 10, 2
+TOLERANCE = 0.05
+PLANTED = {"lr-tenth": range(8), "noise-30": range(8), "no-positions": range(5)}
+CHANGES = {
+    "lr-tenth": {"training.phases.*.schedule.learning_rate": 1.6e-3},
+    "noise-30": {"training.phases.*.mixture": {"prose": 0.28, "noise": 0.12, "code": 0.4, "math": 0.2}},
+    "no-positions": {"model.no_rope_every": 1},
+}
+Values = dict[str, dict[int, float]]
+
+
+class Experiment:
+    """The recipe tiny with a source of noise that the baseline does not read, and a court over it."""
+
+    @cached_property
+    def desk(self) -> Desk:
+        """Its desk; the court has every seed that some condition needs."""
+        modifications = [
+            {"name": name, "hypothesis": "a planted effect", "tolerance": TOLERANCE, "change": change} for name, change in CHANGES.items()
+        ]
+        evaluation = {
+            "backend": "megatron",
+            "tasks": ["code_keyword_pairs"],
+            "items": 1,
+            "contamination_ngram": None,
+            "bits_per_byte": {"heldout_bytes": 100_000, "window": 256},
+            "samples": {"prompts": 0},
+        }
+        court = {
+            "name": "proof",
+            "tokens": TOKENS,
+            "seeds": list(range(2 * AA_SWEEPS * AA_SEEDS)),
+            "warmup_steps": 10,
+            "final_fraction": 0.02,
+            "layout": {"micro_batch_size": 8},
+            "modifications": modifications,
+            "evaluation": evaluation,
+        }
+        text = {"name": "noise", "kind": "files", "path": str(_noise()), "language": None, "filters": "none", "heldout": {"share": 0.0}}
+        sources = json.loads(Desk.of("tiny").plan.written.data.model_dump_json())["sources"]
+        waivers = [
+            {"gate": gate, "reason": "a proof with planted noise, which holds nothing out"}
+            for gate in ("documents", "tokenizer-fertility", "qualification")
+        ]
+        changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers}
+        return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
+
+    def arms(self) -> list[Arm]:
+        """Every run that some condition needs."""
+        wanted = {BASELINE: range(2 * AA_SWEEPS * AA_SEEDS), **PLANTED}
+        found = {arm.label: arm for arm in self.desk.plan.node("court-proof").arms}
+        order = sorted((seed, name) for name, seeds in wanted.items() for seed in seeds)
+        return [found[f"{name}.{seed}"] for seed, name in order]
+
+    def train(self, lanes: int) -> None:
+        """Bring every run into being, `lanes` at a time; what is there is not done again."""
+        for node in self.desk.plan.needed_first(self.desk.plan.node("court-proof")):
+            perform(node, self.desk, _watch())
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(self._one, self.arms()))
+
+    def _one(self, arm: Arm) -> None:
+        desk = self.desk.of_arm(arm)
+        for node in (arm.train, arm.evaluate):
+            if not already_there(node, desk):
+                outcome = perform(node, desk, _watch())
+                print(f"{arm.label} {node.name} {outcome.seconds:.0f} s", flush=True)
+
+    def values(self) -> Mapping[str, Values]:
+        """Metric -> arm -> seed -> value of every run that is there."""
+        found: dict[str, Values] = {}
+        store = self.desk.store
+        for arm in self.arms():
+            artifact = store.find(arm.evaluate.fingerprint, "evaluate")
+            if artifact is None:
+                continue
+            name, _, seed = arm.label.rpartition(".")
+            for metric, value in (
+                read_scores(store.materialise(artifact, self.desk.site.scratch / "court", ["scores.json"])).values().items()
+            ):
+                if metric.startswith("bits_per_byte"):
+                    found.setdefault(metric, {}).setdefault(name, {})[int(seed)] = value
+        return found
+
+
+def tables(values: Mapping[str, Values]) -> Iterator[str]:
+    """What the documentation shows: noise and planted effects, A/A sweeps, how often a small court finds each."""
+    yield "| metric | baseline | sd | " + " | ".join(PLANTED) + " |\n|---|---|---|" + "---|" * len(PLANTED)
+    for metric, arms in sorted(values.items()):
+        base = list(arms[BASELINE].values())
+        shown = [_difference(arms, name) for name in PLANTED]
+        yield f"| {metric} | {statistics.fmean(base):.3f} (n {len(base)}) | {statistics.stdev(base):.3f} | " + " | ".join(shown) + " |"
+    mean = values["bits_per_byte"]
+    outcomes = [_verdict({BASELINE: a, "arm": b}, "bits_per_byte") for a, b in _pairs(mean[BASELINE])]
+    yield f"\nA/A sweeps: {len(outcomes)}, of which {', '.join(f'{outcomes.count(o)} {o}' for o in sorted(set(outcomes)))}"
+    yield "\n| planted | decided by | seeds | found |\n|---|---|---|---|"
+    for name, metric, seeds in (
+        ("lr-tenth", "bits_per_byte", 2),
+        ("noise-30", "bits_per_byte/prose", 2),
+        ("noise-30", "bits_per_byte/prose", 4),
+    ):
+        yield f"| {name} | {metric} | {seeds} | {_found(values[metric], name, metric, seeds)} |"
+
+
+def _difference(arms: Values, name: str) -> str:
+    own, base = arms.get(name, {}), arms[BASELINE]
+    if len(own) < 2:
+        return "-"
+    value = statistics.fmean(own.values()) - statistics.fmean(base.values())
+    paired = [own[seed] - base[seed] for seed in own if seed in base]
+    return f"{value:+.3f} (sd {statistics.stdev(own.values()):.3f}, paired {statistics.stdev(paired):.3f}, n {len(own)})"
+
+
+def _pairs(runs: dict[int, float]) -> Iterator[tuple[dict[int, float], dict[int, float]]]:
+    """Disjoint sweeps: two seeds as the baseline, two as an arm that is the baseline."""
+    seeds = sorted(runs)
+    for at in range(0, len(seeds) - 2 * AA_SEEDS + 1, 2 * AA_SEEDS):
+        a, b = seeds[at : at + AA_SEEDS], seeds[at + AA_SEEDS : at + 2 * AA_SEEDS]
+        yield {s: runs[s] for s in a}, {s: runs[s] for s in b}
+
+
+def _found(arms: Values, name: str, metric: str, seeds: int) -> str:
+    """Share of all courts of `seeds` seeds of the arm and as many others of the baseline that call it worse, at most 2,000 of them."""
+    rng = random.Random(0)
+    own = list(itertools.combinations(sorted(arms[name]), seeds))
+    base = list(itertools.combinations(sorted(arms[BASELINE]), seeds))
+    cases = [(rng.choice(own), rng.choice(base)) for _ in range(2000)]
+    hits = sum(
+        _verdict({BASELINE: {s: arms[BASELINE][s] for s in b}, name: {s: arms[name][s] for s in a}}, metric) == "worse" for a, b in cases
+    )
+    return f"{hits / len(cases):.1%} of {len(cases)} draws from {len(arms[name])} and {len(arms[BASELINE])} runs"
+
+
+def _verdict(values: Values, metric: str) -> str:
+    terms = Terms(confidence=0.95, power=0.8)
+    return effects(values, metric, True, {name: TOLERANCE for name in values if name != BASELINE}, terms)[0].outcome
+
+
+def _watch() -> Watch:
+    return Watch(logging.getLogger("court_runs"), lambda done, total, note: None, wait=3600.0)
+
+
+def _noise() -> Path:
+    """1.5 MB of random lower-case words, the same ones every time."""
+    folder = load_site().home / "noise"
+    folder.mkdir(parents=True, exist_ok=True)
+    rng = random.Random(0)
+    for number in range(50):
+        words = ("".join(rng.choices("abcdefghijklmnopqrstuvwxyz", k=rng.randint(2, 9))) for _ in range(4600))
+        (folder / f"noise-{number:02}.txt").write_text(" ".join(words))
+    return folder
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """`train` or `table`."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("what", choices=["train", "table"])
+    parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="runs side by side")
+    given = parser.parse_args(arguments)
+    experiment = Experiment()
+    if given.what == "train":
+        experiment.train(given.lanes)
+    else:
+        print("\n".join(tables(experiment.values())))
+
+
+if __name__ == "__main__":
+    main()
