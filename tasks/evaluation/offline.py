@@ -1,4 +1,7 @@
-"""The tasks of the offline suite that need no text: generated from a seed alone, so nothing can have been in the training data."""
+"""The tasks of the offline suite that need no text: generated from a seed alone, so nothing can have been in the training data.
+
+All are at chance for the models of a laptop; docs/qualify.md has the figures.
+"""
 
 from __future__ import annotations
 

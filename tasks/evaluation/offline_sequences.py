@@ -15,7 +15,7 @@ _TOKENS_A_PAIR = 8  # of a line `lamp = 417`, with a vocabulary of about 2,000 a
 def copying(rng: random.Random, number: int) -> Iterator[Item]:
     """Four lines of four words, then the first half of one of them again: how does the copy go on?
 
-    Every choice stands in the context once, at a random distance.
+    Every choice stands in the context once, at a random distance. At chance with 1.0 million parameters and 0.8 million tokens.
     """
     return distinct(_copying, rng, number)
 
@@ -23,7 +23,7 @@ def copying(rng: random.Random, number: int) -> Iterator[Item]:
 def induction(rng: random.Random, number: int) -> Iterator[Item]:
     """Twelve different words, then one of them again: which word followed it before? (Olsson et al. 2022, induction heads.)
 
-    Every choice stands in the context once.
+    Every choice stands in the context once. At chance with 1.0 million parameters and 0.8 million tokens.
     """
     return distinct(_induction, rng, number)
 
@@ -32,7 +32,8 @@ def recall(tokens: int) -> Draw:
     """Key-value retrieval after RULER (Hsieh et al. 2024): as many lines `word = number` as fill about `tokens` tokens, then one of the
     words again: which number was its own?
 
-    Every choice stands in the context once, at a random distance.
+    Every choice stands in the context once, at a random distance. At chance with 1.0 million parameters and 0.8 million tokens, at every length of the
+    suite.
     """
     pairs = max(CHOICES, tokens // _TOKENS_A_PAIR)
 

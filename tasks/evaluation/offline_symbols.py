@@ -14,7 +14,10 @@ favoured or disfavoured by standing in the question."""
 
 
 def arithmetic_without_carry(rng: random.Random, number: int) -> Iterator[Item]:
-    """The sum of two numbers of three digits where no digit carries: the choices differ in the tens alone."""
+    """The sum of two numbers of three digits where no digit carries: the choices differ in the tens alone.
+
+    At chance with 1.0 million parameters and 0.8 million tokens.
+    """
     return distinct(lambda rng, label: _addition(rng, label, carry=False), rng, number)
 
 
@@ -22,6 +25,7 @@ def arithmetic_with_carry(rng: random.Random, number: int) -> Iterator[Item]:
     """The same sums, but the units carry into the tens; who forgets the carry picks a false one.
 
     It differs from `arithmetic_without_carry` in the carry alone, so the difference of the two is what the carry costs.
+    At chance with 1.0 million parameters and 0.8 million tokens.
     """
     return distinct(lambda rng, label: _addition(rng, label, carry=True), rng, number)
 
@@ -30,6 +34,7 @@ def bracket_matching(rng: random.Random, number: int) -> Iterator[Item]:
     """Four kinds of brackets, each left open once and closed once: which must close first?
 
     Every kind is opened and closed equally often, and the last one opened is closed already: counting brackets does not help.
+    At chance with 1.0 million parameters and 0.8 million tokens.
     """
     return distinct(_brackets, rng, number)
 
