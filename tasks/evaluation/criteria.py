@@ -39,7 +39,8 @@ def signal_to_noise(seeds: Array) -> float | None:
     Args:
         seeds: shape [seeds, steps], the metric as measured: its sign is not turned.
 
-    The definition is generous with few seeds: of normal scores with standard deviation sigma, the mean of 1/s over four seeds is 1.38/sigma.
+    The definition is generous with few seeds: over four seeds of normal scores with standard deviation sigma, the mean of 1/s is
+    1.38/sigma.
     Steps at which all seeds agree exactly have no finite ratio and are left out, which lowers the result: None where no other is left.
     """
     if len(seeds) < 2:

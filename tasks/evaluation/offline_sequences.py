@@ -32,8 +32,8 @@ def recall(tokens: int) -> Draw:
     """Key-value retrieval after RULER (Hsieh et al. 2024): as many lines `word = number` as fill about `tokens` tokens, then one of the
     words again: which number was its own?
 
-    Every choice stands in the context once, at a random distance. At chance with 1.0 million parameters and 0.8 million tokens, at every length of the
-    suite.
+    Every choice stands in the context once, at a random distance. At chance with 1.0 million parameters and 0.8 million tokens,
+    at every length of the suite.
     """
     pairs = max(CHOICES, tokens // _TOKENS_A_PAIR)
 
