@@ -14,14 +14,16 @@ from tasks.reporting.verdicts import (
     absence,
     changed_arms,
     difference,
+    interval,
     legend,
     metric_words,
     named,
     runs_of,
+    signed,
     state,
 )
 
-HEAD, TOP, ROW, GAP, LEAST = 232, 84, 56, 4, 158
+HEAD, TOP, ROW, GAP, LEAST = 232, 104, 70, 4, 134
 
 
 def matrix_plot(court: CourtResult) -> str:
@@ -41,8 +43,8 @@ def matrix_plot(court: CourtResult) -> str:
         y = TOP + ROW * (index + 1)
         body.append(_row_head(court, arm, y))
         body += [_cell(court, arm, metric, HEAD + step * column, y, step) for column, metric in enumerate(metrics)]
-    least = 640 if width == WIDTH else int(640 * width / WIDTH)
-    return frame("What every change does to every metric", TOP + ROW * (len(arms) + 1) + 6, body, width=width, least=max(820, least))
+    least = 820 if width == WIDTH else int(0.88 * width)  # many metrics scroll rather than shrink
+    return frame("What every change does to every metric", TOP + ROW * (len(arms) + 1) + 6, body, width=width, least=least)
 
 
 def columns(court: CourtResult) -> list[str]:
@@ -53,28 +55,34 @@ def columns(court: CourtResult) -> list[str]:
 
 def _header(court: CourtResult, metric: str, x: float, step: float) -> str:
     lower = next((e.lower_is_better for e in court.effects if e.metric == metric), not metric.startswith("accuracy"))
-    kind = ("decides" if metric == court.metric else "reported") + (", lower is better" if lower else ", higher is better")
-    return text(x + 10, TOP - 34, cut(metric_words(metric), int((step - 12) / 7.2)), "label strong") + text(x + 10, TOP - 17, kind)
+    head, _, rest = metric_words(metric).partition(": ")
+    lines = [
+        ("decides" if metric == court.metric else "reported", "tick"),
+        (head, "value strong"),
+        (cut(rest or "mean of sources", int((step - 14) / 7.8)), "value strong"),
+        ("lower is better" if lower else "higher is better", "tick"),
+    ]
+    return "".join(text(x + 8, TOP - 66 + 18 * row, words, tone) for row, (words, tone) in enumerate(lines))
 
 
 def _baseline(court: CourtResult, metrics: Sequence[str], step: float) -> str:
     runs = [run for run in runs_of(court, BASELINE) if run.metrics]
-    out = [text(0, TOP + 20, BASELINE, "label strong"), text(0, TOP + 38, f"mean of {len(runs)} run{'s' * (len(runs) != 1)}")]
+    out = [text(0, TOP + 28, BASELINE, "label strong"), text(0, TOP + 46, f"mean of {len(runs)} run{'s' * (len(runs) != 1)}")]
     for column, metric in enumerate(metrics):
         values = [run.metrics[metric] for run in runs if metric in run.metrics]
         x = HEAD + step * column
         out.append(f'<rect class="cell base" x="{x + 2:.1f}" y="{TOP}" width="{step - GAP:.1f}" height="{ROW - GAP}" rx="6"/>')
-        out.append(text(x + 12, TOP + 30, f"{fmean(values):.3f}" if values else "missing", "value"))
+        out.append(text(x + 8, TOP + 37, f"{fmean(values):.3f}" if values else "missing", "value"))
     return "".join(out)
 
 
 def _row_head(court: CourtResult, arm: str, y: float) -> str:
     found = state(court, arm)
-    name = f"<g><title>{escape(arm)}</title>{text(0, y + 22, named(arm, 28), 'label strong')}</g>"
+    name = f"<g><title>{escape(arm)}</title>{text(0, y + 28, named(arm, 28), 'label strong')}</g>"
     runs = runs_of(court, arm)
     counted = sum(court.metric in run.metrics for run in runs)
     lacking = f" · {counted} of {len(runs)} runs" if counted < len(runs) else ""
-    return name + text(0, y + 40, STATES[found] + lacking, f"tick state-{found.split()[0]}")
+    return name + text(0, y + 46, STATES[found] + lacking, f"tick state-{found.split()[0]}")
 
 
 def _cell(court: CourtResult, arm: str, metric: str, x: float, y: float, step: float) -> str:
@@ -82,13 +90,14 @@ def _cell(court: CourtResult, arm: str, metric: str, x: float, y: float, step: f
     box = f'x="{x + 2:.1f}" y="{y:.1f}" width="{step - GAP:.1f}" height="{ROW - GAP}" rx="6"'
     if effect is None or (effect.value is None and not effect.diverged):
         why = absence([run for run in runs_of(court, arm) if metric not in run.metrics])
-        return f'<g class="empty"><rect class="cell none" {box}/>{text(x + 12, y + 30, f"– {why}", "tick")}</g>'
+        return f'<g class="empty"><rect class="cell none" {box}/>{text(x + 8, y + 37, f"– {why}", "tick")}</g>'
     look = LOOKS[effect.outcome]
     strong = " decides" if metric == court.metric else ""
+    value, ends = (difference(effect), "") if effect.value is None else (signed(effect.value), interval(effect) or "(no interval)")
     return (
         f'<g><title>{escape(_said(effect))}</title><rect class="cell {look.tone}{strong}" {box}/>'
-        f"{text(x + 12, y + 21, f'{look.sign} {effect.outcome}', 'value strong')}"
-        f"{text(x + 12, y + 40, difference(effect), 'value')}</g>"
+        f"{text(x + 8, y + 19, f'{look.sign} {effect.outcome}', 'value strong')}"
+        f"{text(x + 8, y + 38, value, 'value')}{text(x + 8, y + 55, ends, 'tick')}</g>"
     )
 
 

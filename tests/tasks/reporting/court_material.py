@@ -16,8 +16,15 @@ from tasks.ablation.results import BASELINE, CourtResult, Decision, Drift, Effec
 TOKENS = 204_800
 SIZE = "750 k parameters at 205 k tokens of code, prose"
 _STATES: dict[Outcome, State] = {"better": "accepted", "worse": "rejected", "within noise": "rejected", "under-powered": "tested"}
-METRICS = {"bits_per_byte": 3.0, "bits_per_byte/code": 2.88, "bits_per_byte/prose": 3.11, "accuracy/grammar_pairs": 0.52}
-NOISE = {"bits_per_byte": 0.022, "bits_per_byte/code": 0.03, "bits_per_byte/prose": 0.016, "accuracy/grammar_pairs": 0.03}
+METRICS = {
+    "bits_per_byte": 3.0,
+    "bits_per_byte/code": 2.88,
+    "bits_per_byte/math": 3.3,
+    "bits_per_byte/prose": 3.11,
+    "accuracy/grammar_pairs": 0.52,
+    "accuracy/code_keyword_pairs": 0.71,
+}
+NOISE = dict(zip(METRICS, (0.022, 0.03, 0.04, 0.016, 0.03, 0.05), strict=True))
 RATE, BATCH = "training.phases.*.schedule.learning_rate", "training.phases.*.global_batch_size"
 MUON = Modification(
     name="muon",
