@@ -43,8 +43,6 @@ def _properties(manifest: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
             yield "device", leg["device"]
     settings = manifest.get("evidence", {}).get("evaluation", {}).get("settings", {})
     yield from ((key, settings[key]) for key in SETTINGS if key in settings)
-    if "code_version" in manifest:
-        yield "code", manifest["code_version"]
 
 
 @dataclass(frozen=True)
