@@ -8,6 +8,7 @@ from typing import Any
 
 from contracts.errors import ConfigError, SmolflowError
 from deployments.output import as_json, size, table
+from flows.baseline import rulings
 from flows.desk import Desk
 from flows.explain import explain
 from flows.plan import Node
@@ -77,6 +78,7 @@ def collect_garbage(recipes: Sequence[str], dry_run: bool, json: bool) -> None:
     store = Store.open(load_site().store)
     desks = [Desk.of(recipe) for recipe in recipes or names() if recipes or _reachable(recipe)]
     keep = {identity for desk in desks for node in _with_arms(desk) for identity in (node.fingerprint, node.workspace_key)}
+    keep |= {ruling.artifact.fingerprint for desk in desks for ruling in rulings(desk)}  # without them the backlog would be tested again
     gone = store.gc(keep, dry_run=dry_run)
     if json:
         as_json([asdict(one) for one in gone])

@@ -13,10 +13,10 @@ from prefect import flow, get_run_logger, runtime
 from prefect.artifacts import create_markdown_artifact, create_table_artifact
 from prefect.states import Completed, State
 
-from flows.baseline import bare, result_of
+from flows.baseline import BACKLOG, bare, result_of
 from flows.canary import Song, sing, week
 from flows.desk import Desk
-from flows.docket import NAME, Docket, baseline_case, call
+from flows.docket import Docket, baseline_case, call
 from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
 from flows.parameters import Canary, DeviceHours, Items, Overrides, Pool, RecipeReference, Seeds, Tokens
@@ -30,7 +30,7 @@ from flows.sweep import WAIT_SECONDS
 from flows.verdicts import proposal, rows, sentences
 from tasks.ablation.backlog import load as load_backlog
 
-STAGE = f"court-{NAME}"
+STAGE = f"court-{BACKLOG}"
 
 
 def _run_name() -> str:
@@ -66,7 +66,11 @@ def backlog(
     docket = call(start, waiting, items, seeds, tokens, device_hours)
     for name, reason in docket.left.items():
         log.info("%s waits: %s", name, reason)
-    said = _hold(docket, pool) if docket.case is not None else ["nothing new in the backlog"]
+    if docket.case is None and not canary:
+        return Completed(message=f"{given.name}: {_nothing(docket)}")
+    for line in before_the_run(docket.desk, pool):
+        log.info("%s", line)
+    said = _hold(docket, pool) if docket.case is not None else [_nothing(docket)]
     if canary:
         case = docket.case or baseline_case(given, waiting, seeds, tokens)
         song = sing(start, case, week(datetime.now(UTC)), lambda node, desk: _bring(node, desk, pool))
@@ -74,12 +78,14 @@ def backlog(
     return Completed(message=f"{given.name}: {'; '.join(said)}")
 
 
+def _nothing(docket: Docket) -> str:
+    return "nothing new in the backlog" + (f", {len(docket.left)} cannot be tested now" if docket.left else "")
+
+
 def _hold(docket: Docket, pool: str) -> list[str]:
     """Bring the court and all it rests on into being, and post what it decided."""
     log, desk = get_run_logger(), docket.desk
     log.info("%s", docket.plan)
-    for line in before_the_run(desk, pool):
-        log.info("%s", line)
     court = desk.plan.node(STAGE)
     for node in [*desk.plan.upstream(court), court]:
         _bring(node, desk, pool)

@@ -25,6 +25,8 @@ from tasks.ablation.fields import apply, changed
 from tasks.ablation.results import BASELINE, CourtResult
 
 RESULT = "court.json"
+BACKLOG = "backlog"
+"""Name of every court that tests the backlog; its stage is court-backlog."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from contracts.config import nearest
 from contracts.errors import ConfigError
-from flows.baseline import Ruling, bare, baseline_run, decisions, holds, rulings
+from flows.baseline import BACKLOG, Ruling, bare, baseline_run, decisions, holds, rulings
 from flows.desk import Desk
 from flows.recipe import Recipe, load
 from tasks.ablation.backlog import states
@@ -16,8 +16,6 @@ from tasks.ablation.config import Backlog, Court, Modification
 from tasks.ablation.cost import court_plan, render, require, within_budget
 from tasks.training.config import Phase
 
-NAME = "backlog"
-"""The stage is court-backlog."""
 WARM_UPS, SHARE = 20, 10
 """A run without a court to take its length from: 20 times the warm-up (a 3B model with 2,000 steps of it: the 100B tokens of the playbook's
 ablations), or a tenth of the phase where it does not warm up."""
@@ -132,11 +130,11 @@ def _case(recipe: Recipe, tested: Sequence[Modification], seeds: Sequence[int], 
         phase = recipe.training.phases[0]
         evaluation = recipe.evaluation.model_dump(mode="json") | {"backend": "megatron"}  # of a checkpoint as it is: no arm is converted
         document = {"evaluation": evaluation, "layout": phase.layout.model_dump(mode="json"), "tokens": share(phase)}
-    document |= {"name": NAME, "modifications": [one.model_dump(mode="json") for one in tested], "seeds": list(seeds)}
+    document |= {"name": BACKLOG, "modifications": [one.model_dump(mode="json") for one in tested], "seeds": list(seeds)}
     document |= {"tokens": tokens} if tokens else {}
     if device_hours:
         document["budget"] = document.get("budget", {}) | {"device_hours": device_hours}
-    return Court.parse(document, f"court '{NAME}'")
+    return Court.parse(document, f"court '{BACKLOG}'")
 
 
 def share(phase: Phase) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+from flows.baseline import BACKLOG
 from flows.desk import Desk
 from infra.store import Artifact
 from tasks.ablation.results import CourtResult
@@ -31,10 +32,11 @@ def result(desk: Desk, stage: str, name: str) -> Path:
 
 
 def court_page(desk: Desk, court: CourtResult, artifact: Artifact) -> Path:
-    """Write the page of a court, court-NAME.html, beside the other results; returns its path, which stays the same from run to run."""
+    """Write the page of a court beside the other results: court-NAME.html, for one of the many of the backlog with its fingerprint."""
     from tasks.reporting import Link, render_court
 
-    page = desk.site.home / "results" / desk.plan.recipe.name / f"{artifact.stage}.html"
+    name = f"{artifact.stage}-{artifact.fingerprint[:8]}" if court.name == BACKLOG else artifact.stage
+    page = desk.site.home / "results" / desk.plan.recipe.name / f"{name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     fresh = page.with_name(f".{page.name}.{os.getpid()}")
     links = [Link(title="Prefect", url=desk.site.prefect.url), Link(title="MLflow", url=desk.site.mlflow.url)]
