@@ -60,7 +60,7 @@ def judge(config: JudgeRequest, inputs: Mapping[str, Path], out: Path, progress:
     progress(_DONE, _DONE, "; ".join(f"{one.modification.name}: {one.outcome}" for one in result.decisions))
     return Summary(
         counts={"arms": len(result.arms), "runs": len(read), "left_out": len(runs) - len(read), "tokens": sum(run.tokens for run in runs)},
-        metrics={f"effect/{_plain(arm)}": row.value for arm, row in on_metric.items() if row.value is not None},
+        metrics={f"effect/{arm}": row.value for arm, row in on_metric.items() if row.value is not None},
         evidence={
             "accepted": result.accepted,
             "diff": result.diff,
@@ -70,11 +70,6 @@ def judge(config: JudgeRequest, inputs: Mapping[str, Path], out: Path, progress:
             "remarks": result.remarks,
         },
     )
-
-
-def _plain(arm: str) -> str:
-    """An arm's name without what a tracking server refuses: NAME[VALUE,VALUE] becomes NAME:VALUE:VALUE."""
-    return arm.rstrip("]").replace("[", ":").replace(",", ":")
 
 
 def _effects(config: JudgeRequest, runs: Sequence[Run]) -> list[Effect]:

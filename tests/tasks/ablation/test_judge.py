@@ -240,7 +240,7 @@ def test_of_a_sweep_the_best_point_counts_and_only_if_it_beats_the_baseline(cour
 
     decision = result.decisions[0]
     assert (decision.state, decision.arm, decision.accepted) == ("accepted", "rate[0.008]", {RATE: 8e-3})
-    assert set(courtroom.summary.metrics) == {"effect/rate:0.0002", "effect/rate:0.004", "effect/rate:0.008"}
+    assert set(courtroom.summary.metrics) == {f"effect/{arm}" for arm in arms}
     assert result.sweeps == {"rate": {RATE: rates}} and result.points["rate[0.004]"] == {RATE: 4e-3}
     assert {row.outcome for row in result.effects if row.arm == "rate[0.0002]"} == {"worse"}
 
