@@ -145,9 +145,12 @@ def version(recipe: Recipe) -> int:
 
 
 def holds(recipe: Recipe, changes: dict[str, Any]) -> bool:
-    """Whether the recipe has these values already."""
+    """Whether the recipe has these values already; not where they lead nowhere in it."""
     document = recipe.model_dump(mode="json")
-    return not changed(document, apply(document, changes))
+    try:
+        return not changed(document, apply(document, changes))
+    except ConfigError:
+        return False
 
 
 def _without(case: Court, taken: Mapping[str, str]) -> dict[str, Any] | None:
