@@ -53,7 +53,8 @@ class EvaluationConfig(Config):
     backend: Literal["transformers", "megatron", "vllm"] = "transformers"
     """transformers: the converted, parity-checked model; megatron: the training checkpoint as it is; vllm: the converted model on a GPU."""
     suite: str = "offline"
-    """Tasks to run: offline (needs nothing but the curated text), ablation, smollm3_base or post_training."""
+    """Tasks to run: offline (needs nothing but the curated text), ablation, smollm3_base, post_training, or
+    bits_per_byte (no tasks)."""
     suite_version: int = 1
     """Version of the suite that this recipe was written for; another one is refused, since its results do not compare."""
     tasks: list[str] = Field([])
@@ -82,6 +83,8 @@ class EvaluationConfig(Config):
     """Precision of the forward passes."""
     batch_size: Placement[int] = Field(16, ge=1)
     """Sequences per forward pass; recorded with every result."""
+    every_checkpoint: Placement[bool] = False
+    """Measure every confirmed checkpoint of a phase while it is trained, beside the training, which does not wait for it."""
 
     def is_code(self, source: str) -> bool:
         """Whether `source` holds program text."""

@@ -92,6 +92,12 @@ def test_the_whole_offline_suite_runs_and_a_missing_task_blocks_the_average(line
     assert average_accuracy(scores).value == pytest.approx(sum(sum(t.right) for t in scores.answered.values()) / 12 / len(scores.answered))
 
 
+def test_suite_without_questions_measures_bits_per_byte_alone(line: Line, tmp_path: Path) -> None:
+    scores, notes = run(line, tmp_path, CONFIG.override(["suite=bits_per_byte", "tasks=[]"]))
+    assert set(scores.values()) == {"bits_per_byte", "bits_per_byte/code", "bits_per_byte/prose"}
+    assert not any("lm-eval" in note for note in notes)
+
+
 def test_source_without_held_out_text_is_refused(line: Line, tmp_path: Path) -> None:
     write_curated(tmp_path / "curate", "train", corpus())
     write_curated(tmp_path / "curate", "heldout", {"prose": ["  "]})

@@ -9,7 +9,7 @@ from tasks.evaluation.offline import GENERATORS
 from tasks.evaluation.pairs import BUILDERS
 from tasks.evaluation.suites import SuiteTask, find
 
-SUITES = ["offline", "ablation", "smollm3_base", "post_training"]
+SUITES = ["bits_per_byte", "offline", "ablation", "smollm3_base", "post_training"]
 
 
 def test_every_task_of_the_offline_suite_has_a_builder() -> None:
@@ -58,7 +58,7 @@ def test_task_that_cannot_run_is_refused() -> None:
 @pytest.mark.parametrize("name", recipe.names())
 def test_every_built_in_recipe_names_a_suite_that_there_is(name: str) -> None:
     evaluation = recipe.load(name).evaluation
-    assert evaluation.chosen_suite().tasks
+    assert evaluation.chosen_suite().version == evaluation.suite_version
 
 
 @pytest.mark.parametrize(
