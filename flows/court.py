@@ -82,17 +82,16 @@ def request(node: Node, desk: Desk) -> tuple[JudgeRequest, dict[str, Path]]:
         if one.kind.name in EVIDENCE
     }
     settled: dict[str, str] = {}
+    before = desk.plan.written
     for court in node.courts:
-        settled |= {row["modification"]["name"]: row["state"] for row in decisions(desk, court)}
+        evidence = desk.store.require(court.name, court.fingerprint).manifest.evidence
+        settled |= {row["modification"]["name"]: row["state"] for row in evidence["decisions"]}
+        before = before.override(evidence["accepted"])
     votes, reported = _votes(found["qualify"].manifest.evidence if "qualify" in found else None, node.config.court, desk)
     manifests = {role: artifact.manifest.model_dump(mode="json") for role, artifact in found.items() if role != "qualify"}
-    known = {"settled": settled, "votes": votes, "reported": reported, "manifests": manifests}
+    known: dict[str, Any] = {"settled": settled, "votes": votes, "reported": reported, "manifests": manifests}
+    known["recipe"] = before.model_dump(mode="json")
     return node.config.model_copy(update=known), folders
-
-
-def decisions(desk: Desk, court: Node) -> list[dict[str, Any]]:
-    """What a court decided, modification by modification."""
-    return list(desk.store.require(court.name, court.fingerprint).manifest.evidence["decisions"])
 
 
 def _votes(qualified: dict[str, Any] | None, case: Court, desk: Desk) -> tuple[dict[str, str], dict[str, str]]:

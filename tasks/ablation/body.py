@@ -6,12 +6,14 @@ import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from contracts.yaml_text import dump_yaml
 from infra.job import Progress, Summary
 from models.count import parameters
 from tasks.ablation.benefits import gains
 from tasks.ablation.comparable import check_metric, check_schedules, check_suites, without_blocked_means, without_foreign_losses
 from tasks.ablation.decide import Decided, decide
 from tasks.ablation.drift import drift
+from tasks.ablation.fields import apply
 from tasks.ablation.request import JudgeRequest
 from tasks.ablation.response import responses
 from tasks.ablation.results import BASELINE, CourtResult, Effect, Run
@@ -22,7 +24,7 @@ from tasks.evaluation.scores import ACCURACY, lower_is_better
 
 __all__ = ["DECISIONS", "RESULT", "judge"]
 
-RESULT, DECISIONS = "court.json", "decisions.json"
+RESULT, DECISIONS, RESOLVED = "court.json", "decisions.json", "resolved.yaml"
 OTHER_TOLERANCE = 0.02
 """Smallest difference that matters on a metric of another unit than the court's: 2 points of accuracy, or 0.02 bits per byte; published
 ablations do not resolve less (Smol Training Playbook, ablation framework)."""
@@ -34,7 +36,8 @@ def judge(config: JudgeRequest, inputs: Mapping[str, Path], out: Path, progress:
 
     Args:
         inputs: see JudgeRequest.
-        out: gets court.json (CourtResult) and decisions.json (a list of Decision, negative ones included).
+        out: gets court.json (CourtResult), decisions.json (a list of Decision, negative ones included) and resolved.yaml, the recipe
+            with what was accepted.
 
     Raises:
         ConfigError: the metric is on no evaluation, or `left_out` names a run that the court does not have.
@@ -55,6 +58,8 @@ def judge(config: JudgeRequest, inputs: Mapping[str, Path], out: Path, progress:
     progress(_JUDGED, _DONE, "writing the case")
     result = _result(config, runs, read, table, decided, [*_remarks(config, runs), *remarks, *more, *decided.remarks], holds_for)
     (out / RESULT).write_text(json.dumps(result.model_dump(mode="json"), indent=1, ensure_ascii=False, allow_nan=False))
+    if config.recipe:
+        (out / RESOLVED).write_text(dump_yaml(apply(config.recipe, decided.changes)))
     rows = [one.model_dump(mode="json") for one in result.decisions]
     (out / DECISIONS).write_text(json.dumps(rows, indent=1, ensure_ascii=False, allow_nan=False))
     progress(_DONE, _DONE, "; ".join(f"{one.modification.name}: {one.outcome}" for one in result.decisions))

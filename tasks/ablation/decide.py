@@ -16,6 +16,13 @@ from tasks.ablation.sentences import amount, finding, verdict_sentence
 __all__ = ["Decided", "decide", "overlap"]
 
 
+ABOUT_A_SET = {
+    "leave_one_out": "a court that leaves one out says which change of the accepted set to withdraw; that is for a person to do",
+    "target_size": "a court at the target size says which change still holds there; its model is not the recipe's",
+}
+"""Templates whose baseline is not the recipe itself, so that nothing of theirs can become part of it."""
+
+
 @dataclass(frozen=True)
 class Decided:
     """What a court says."""
@@ -65,6 +72,10 @@ def decide(request: JudgeRequest, effects: Mapping[str, Effect], gains: Mapping[
     """
     best = [_best(request, one, effects, gains) for one in request.tested]
     taken, dropped = _settle(best, request.settled)
+    template = request.court.template
+    if taken and template is not None and template.kind in ABOUT_A_SET:
+        dropped |= {one.modification.name: f"not taken: {ABOUT_A_SET[template.kind]}" for one in taken}
+        taken = []
     decisions = [_decision(request, one, one in taken, dropped.get(one.modification.name, ""), holds_for) for one in best]
     changes = {path: value for one in taken for path, value in one.arm.changes.items()}
     remarks = [f"{name}: {why}." for name, why in dropped.items()]

@@ -59,6 +59,8 @@ class JudgeRequest(Config):
     """What the verdicts hold for, in words; empty: parameters of the baseline, tokens of an arm, and its sources."""
     settled: dict[str, str] = Field({})
     """Modifications decided by earlier courts: name -> accepted, rejected or tested; dependencies are looked up there too."""
+    recipe: Placement[dict[str, Any]] = Field({})
+    """The recipe as JSON as it stands before this court; with what is accepted it is written as resolved.yaml. Empty: it is not."""
     manifests: Placement[dict[str, dict[str, Any]]] = Field({})
     """Role -> manifest of that artifact: versions, machine, cost and figures of the run. Optional, and no part of the identity."""
 

@@ -65,6 +65,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], out: Path, pr
         suite=f"{suite}:{_identity(config, model, compressed, answered)}",
         tokenizer=model.tokenizer.digest,
         backend=model.facts.backend,
+        vocab_size=int(shards.describe(inputs["tokenize"])["vocab_size"]),
         tokens_seen=model.facts.tokens_seen,
         compressed=compressed,
         answered=answered,

@@ -178,7 +178,7 @@ def _judged(config: QualifyRequest, cells: Mapping[_Cell, Scores], metric: str, 
 
 
 def _baseline(config: QualifyRequest, cells: Mapping[_Cell, Scores], metric: str, curves: Curves) -> Baseline | None:
-    """What knowing nothing scores: guessing; for bits per byte, which have no chance level, the untrained model, else the token bigram."""
+    """What knowing nothing scores: chance; for bits per byte the untrained model, else every token alike, else the token bigram."""
     if not scores.lower_is_better(metric):
         task = metric.partition("/")[2]
         chance = [one.answered[task].chance for one in cells.values() if task in one.answered]
@@ -186,16 +186,31 @@ def _baseline(config: QualifyRequest, cells: Mapping[_Cell, Scores], metric: str
     untrained = [value for points in curves[config.arms[0]].values() for tokens, value in points if tokens == 0]
     if untrained:
         return Baseline(value=math.fsum(untrained) / len(untrained), what="the untrained model")
-    bigram = [value for value in (_bigram(one).get(metric) for one in cells.values()) if value is not None]
-    return Baseline(value=bigram[0], what="the token bigram") if bigram else None
+    for what, score in (("a guess of any token", _guessed), ("the token bigram", _bigram)):
+        known = [value for value in (score(one).get(metric) for one in cells.values()) if value is not None]
+        if known:
+            return Baseline(value=known[0], what=what)
+    return None
+
+
+def _guessed(one: Scores) -> dict[str, float]:
+    """The metrics of a model to which all tokens are alike: log2(vocabulary) bits a token."""
+    if not one.vocab_size or any(len(source.tokens) != len(source.bits) for source in one.compressed.values()):
+        return {}
+    each = math.log2(one.vocab_size)
+    return _with_bits(one, {name: [each * tokens for tokens in source.tokens] for name, source in one.compressed.items()})
 
 
 def _bigram(one: Scores) -> dict[str, float]:
     """The metrics that the bigram scores on the same documents; an evaluation without it has none."""
     if not one.compressed or any(len(source.bigram_bits) != len(source.bits) for source in one.compressed.values()):
         return {}
-    swapped = {name: source.model_copy(update={"bits": source.bigram_bits}) for name, source in one.compressed.items()}
-    return Scores(suite=one.suite, tokenizer=one.tokenizer, backend=one.backend, compressed=swapped).values()
+    return _with_bits(one, {name: source.bigram_bits for name, source in one.compressed.items()})
+
+
+def _with_bits(one: Scores, bits: Mapping[str, Sequence[float]]) -> dict[str, float]:
+    swapped = {name: source.model_copy(update={"bits": list(bits[name])}) for name, source in one.compressed.items()}
+    return one.model_copy(update={"compressed": swapped, "answered": {}}).values()
 
 
 def _figures(one: MetricQualification) -> Iterator[tuple[str, float]]:

@@ -71,6 +71,8 @@ class Scores(Config):
     """Digest of the tokenizer: a loss compares within one only; bits per byte and accuracy compare across."""
     backend: str
     """What computed it, with version: transformers, megatron-core (not converted) or vLLM."""
+    vocab_size: int = 0
+    """Entries of the vocabulary: what guessing every token alike scores follows from it; 0: not known."""
     tokens_seen: int = 0
     """Tokens the model was trained on, where known."""
     diverged_at: int | None = None

@@ -9,6 +9,7 @@ import sys
 import pytest
 
 from contracts.errors import ConfigError, InputError
+from flows.recipe import Recipe, load
 from models.config import ModelConfig
 from tasks.training.config import OptimizerConfig, Schedule
 from tests.tasks.ablation.courtroom import (
@@ -51,6 +52,21 @@ def test_what_is_clearly_better_becomes_the_next_baseline_and_what_is_not_leaves
     assert evidence["verdicts"] == {"muon": "better", "no-masking": masking.outcome}
     assert [row["state"] for row in evidence["decisions"]] == ["accepted", masking.state]
     assert json.loads((courtroom.folder / "out" / "decisions.json").read_text()) == evidence["decisions"]
+
+
+def test_the_recipe_that_results_is_left_beside_the_case(courtroom: Courtroom) -> None:
+    before = load("tiny").model_dump(mode="json")
+    courtroom.hold([MUON], effects(muon=-0.4), request={"recipe": before})
+    resolved = Recipe.from_yaml((courtroom.folder / "out" / "resolved.yaml").read_text())
+    assert resolved == load("tiny", ["training.optimizer.kind=muon", f"{RATE}=0.003"])
+
+
+def test_a_court_about_an_accepted_set_takes_nothing_into_the_recipe(courtroom: Courtroom) -> None:
+    template = {"kind": "leave_one_out", "accepted": [MUON.model_dump(mode="json")]}
+    result = courtroom.hold([MUON], effects(muon=-0.4), template=template)
+    assert result.decisions[0].outcome == "better"
+    assert result.accepted == [] and result.decisions[0].accepted == {}
+    assert "for a person to do" in result.decisions[0].sentence
 
 
 def test_a_sentence_says_effect_interval_confidence_seeds_size_and_budget(courtroom: Courtroom) -> None:

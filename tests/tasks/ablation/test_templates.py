@@ -28,7 +28,7 @@ ACCEPTED = [
 
 @pytest.fixture(scope="module")
 def tiny() -> Recipe:
-    return load("tiny")
+    return load("tiny", [f"{RATE}=0.003"])
 
 
 def court(template: dict[str, Any], **fields: Any) -> Court:

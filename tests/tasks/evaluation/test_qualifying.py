@@ -92,6 +92,16 @@ def test_numbers_by_hand(tmp_path: Path) -> None:
     assert task is not None and (task.value, task.what) == (0.25, "chance")
 
 
+def test_a_guess_of_any_token_is_the_baseline_of_bits_where_the_vocabulary_is_known(tmp_path: Path) -> None:
+    cells = grid()
+    for one in cells.values():
+        one["compressed"] = {name: source | {"tokens": [20, 60]} for name, source in one["compressed"].items()}
+        one["vocab_size"] = 1024
+    found, _ = run(tmp_path, cells)
+    baseline = found.metrics["bits_per_byte"].baseline
+    assert baseline is not None and (baseline.value, baseline.what) == (pytest.approx(10 * 80 / 400), "a guess of any token")
+
+
 def test_untrained_model_is_the_baseline_of_bits_and_no_step(tmp_path: Path) -> None:
     cells = grid() | {f"baseline.{seed}.0": scores(8.0 + 0.02 * APART[seed], 0.25) for seed in SEEDS}
     found, _ = run(tmp_path, cells, tokens=[0, *TOKENS])
