@@ -5,8 +5,11 @@ from __future__ import annotations
 from contracts.config import Config, digest, identity
 from flows import dag
 from models.config import ModelConfig
+from tasks.ablation import ArmRequest, JudgeRequest
+from tasks.ablation.config import Court, Modification
 from tasks.conversion.config import ConversionConfig
 from tasks.data.config import Acquisition, CurateConfig, Curation, SourceConfig, TokenizeConfig, TokenizerConfig
+from tasks.evaluation import QualifyRequest
 from tasks.evaluation.config import EvaluationConfig
 from tasks.training.config import Job, OptimizerConfig, Phase, Schedule
 
@@ -21,6 +24,9 @@ MODEL = ModelConfig(
 )
 PHASE = Phase(name="p", tokens=4096, mixture={"a": 1.0}, sequence_length=64, global_batch_size=4, schedule=Schedule(learning_rate=1e-3))
 
+CASE = Court(tokens=4096, modifications=[Modification(name="change", hypothesis="h", change={"training.optimizer.beta2": 0.9})])
+ARM = ArmRequest(name="baseline", model=MODEL, phase=PHASE)
+
 # stage -> its config with every optional field unset
 LEAST: dict[str, Config] = {
     "source": SourceConfig(sources=[Acquisition(name="a", kind="files", path="texts")]),
@@ -28,6 +34,8 @@ LEAST: dict[str, Config] = {
     "tokenizer": TokenizerConfig(),
     "tokenize": TokenizeConfig(),
     "train": Job(model=MODEL, phase=PHASE, optimizer=OptimizerConfig(), seed=0),
+    "qualify": QualifyRequest(arms=["baseline"], seeds=[0, 1, 2, 3], tokens=[1, 2, 3, 4, 5]),
+    "court": JudgeRequest(court=CASE, before="p", arms=[ARM, ARM.model_copy(update={"name": "change", "modification": "change"})]),
     "convert": ConversionConfig(),
     "evaluate": EvaluationConfig(),
 }
@@ -39,6 +47,8 @@ FROZEN: dict[str, tuple[int, str]] = {
     "tokenizer": (1, "f14186ea17b1b56a46741dbc119bd8a9"),
     "tokenize": (1, "f81645877f0eb466d9f4ce01dbeb8152"),
     "train": (2, "9d25b7541c071e16cbca124a2f7aae14"),
+    "qualify": (1, "da0f9dbb54407ac78c8b6d397d4c30b4"),
+    "court": (1, "47aecb86003c559cc5c473f0d9bea389"),
     "convert": (1, "77aac6c515936e084cab522dfa689484"),
     "evaluate": (2, "6d0277b97d0ddc4f28217d7faa25d653"),
 }
