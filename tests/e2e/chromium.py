@@ -113,7 +113,7 @@ class Page:
     def click(self, label: str, seconds: float = 60) -> None:
         """Wait for a button or link whose text is `label` and that stands still, and press it with the mouse, in its middle."""
         find = f"""(() => {{
-            const found = [...document.querySelectorAll('button, a, [role=button], [role=menuitem]')]
+            const found = [...document.querySelectorAll('button, a, [role=button], [role=menuitem], [role=option]')]
                 .filter(e => e.innerText.trim() === {json.dumps(label)} && e.getBoundingClientRect().width > 0 && !e.disabled).at(-1);
             if (!found) return null;
             found.scrollIntoView({{block: 'center', behavior: 'instant'}});
@@ -130,6 +130,17 @@ class Page:
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=x, y=y)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def fill(self, field: str, text: str, seconds: float = 60) -> None:
+        """Wait for a field of a form, given as a JavaScript expression, and type `text` in place of what it holds."""
+        focused = f"(() => {{ const found = {field}; found?.focus(); found?.select(); return document.activeElement === (found ?? 0); }})()"
+        wait_until(lambda: self.value(focused), seconds, f"no field {field} to fill in")
+        self.call("Input.insertText", text=text)
+
+    def press(self, key: str) -> None:
+        """Press a key."""
+        for kind in ("keyDown", "keyUp"):
+            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key)
 
     def picture(self, path: Path, whole: bool = False) -> Path:
         """Save a PNG of the window, or of the whole page."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.e2e.chromium import Page, browser, new_page, program
-from tests.e2e.driving import Stack, wait_until
+from tests.e2e.driving import FINAL, Stack, wait_until
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 SECTIONS = [
@@ -91,20 +91,87 @@ def test_a_run_started_from_the_form_completes(page: Page, smoke: Stack, tmp_pat
     assert page.outside() == []
 
 
+def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Page, smoke: Stack, tmp_path: Path) -> None:
+    """Items chosen from the list, seeds and tokens typed in; then the run's page, its menu, and what the retry leaves."""
+    deployment = httpx.get(f"{smoke.prefect}/api/deployments/name/backlog/cpu").json()["id"]
+
+    def form() -> None:
+        page.open(f"{smoke.prefect}/v2/deployments/deployment/{deployment}/run", height=1600)
+        page.fill(labelled("Recipe"), "smoke-court")
+        page.fill(labelled("Tokens"), "4096")
+        page.fill("document.querySelectorAll('form input[type=number]')[1]", "7")
+        page.click("Select")
+        page.click("less-weight-decay")
+        page.press("Escape")
+        page.picture(tmp_path / "form.png")
+
+    run = submitted(page, smoke, deployment, form)
+    chosen = {"recipe": "smoke-court", "items": ["less-weight-decay"], "seeds": [0, 7], "tokens": 4096, "pool": "cpu", "canary": False}
+    assert {name: run["parameters"].get(name) for name in chosen} == chosen
+
+    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    page.click("Task Runs", 120)
+    shown(page, "baseline.0", 200)
+    page.click("Open menu")
+    page.click("Cancel")
+    page.click("Cancel Flow Run")
+    state_of(page, smoke, run["id"], "CANCELLED", 120)
+    wait_until(lambda: not smoke.ranks(), 30, "a cancelled sweep leaves processes")
+
+    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    shown(page, "Cancelled")
+    page.click("Open menu")
+    page.click("Retry")
+    shown(page, "Will become")
+    page.click("Retry")
+    wait_until(lambda: page.text() and smoke.flow_run(run["id"])["run_count"] == 2, 120, "the run was not taken again")
+    state_of(page, smoke, run["id"], "COMPLETED", 400)
+    assert "less-weight-decay" in smoke.flow_run(run["id"])["state"]["message"]
+    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    page.click("Artifacts")
+    shown(page, "verdicts-smoke-court")
+    assert colours(page.picture(tmp_path / "sweep.png")) > 20
+
+
+def labelled(label: str) -> str:
+    """The field of a form whose label begins like that."""
+    return f"document.getElementById([...document.querySelectorAll('label')].find(l => l.innerText.trim().startsWith('{label}'))?.htmlFor)"
+
+
+def shown(page: Page, words: str, seconds: float = 60) -> None:
+    """Wait until a reader sees these words."""
+    wait_until(lambda: words in page.text(), seconds, f"the page does not show '{words}'")
+
+
+def state_of(page: Page, stack: Stack, run: str, kind: str, seconds: float) -> None:
+    """Wait for the end of a run with its page open, and for that kind of end."""
+    wait_until(lambda: page.text() and stack.flow_run(run)["state"]["type"] in FINAL, seconds, "the run has not ended")
+    assert stack.flow_run(run)["state"]["type"] == kind, stack.flow_run(run)["state"]
+
+
 def run_from_form(page: Page, stack: Stack, deployment: str) -> dict[str, Any]:
-    """Fill in nothing and press Submit. A server that is busy at that moment (503: SQLite is locked) is asked again, as a person would."""
+    """Fill in nothing and press Submit."""
+
+    def form() -> None:
+        page.open(f"{stack.prefect}/deployments/deployment/{deployment}")
+        page.click("Run")
+        page.click("Custom run")
+        wait_until(lambda: "Built-in name (smoke" in page.text(), 60, "the form does not explain its parameters")
+
+    return submitted(page, stack, deployment, form)
+
+
+def submitted(page: Page, stack: Stack, deployment: str, form: Callable[[], None]) -> dict[str, Any]:
+    """The run that Submit creates. A server that is busy at that moment (503: SQLite is locked) is asked again, as a person would."""
     before = {run["id"] for run in runs_of(stack, deployment)}
 
     def answered() -> list[dict[str, Any]] | bool:
         page.text()  # takes in what the page complains of
-        created = [run for run in runs_of(stack, deployment) if run["id"] not in before]
+        created = [run for run in runs_of(stack, deployment) if run["id"] not in before and not run["auto_scheduled"]]
         return created or any("status of 503" in line for line in page.complaints[known:])
 
     for _ in range(5):
-        page.open(f"{stack.prefect}/deployments/deployment/{deployment}")
-        page.click("Run")
-        page.click("Custom run")
-        wait_until(lambda: "Built-in name (smoke, tiny" in page.text(), 60, "the form does not explain its parameters")
+        form()
         known = len(page.complaints)
         page.click("Submit")
         found = wait_until(answered, 60, "neither a run nor an error")
