@@ -58,6 +58,10 @@ class Desk:
         """The recipe of one run of a sweep."""
         return self._with(replace(self, overrides=(*self.overrides, *arm.overrides), pinned=()), plan=arm.plan)
 
+    def over(self, plan: Plan) -> Desk:
+        """The same recipe with other stages: `plan` says which."""
+        return self._with(replace(self, pinned=()), plan=plan)
+
     def _with(self, other: Desk, **known: Plan) -> Desk:
         vars(other).update(site=self.site, store=self.store, **known)  # what cached_property would look up once more
         return other

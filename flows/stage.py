@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import StageError
+from flows.checkpoints import evaluated_beside
 from flows.desk import Desk
 from flows.gate import judge
 from flows.plan import Node
@@ -72,11 +73,16 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
         inputs = {role: desk.store.require(one.name, one.fingerprint) for role, one in node.inputs.items()}
         rests_on = [(one, find(one, desk)) for one in desk.plan.upstream(node)]
         relies_on = [line for one, there in rests_on if there is not None for line in judge(one, there, desk)]
-        with desk.store.begin(node.name, node.workspace_key, watch.wait) as workspace, watch.during() as tell:
+        with (
+            desk.store.begin(node.name, node.workspace_key, watch.wait) as workspace,
+            watch.during() as tell,
+            evaluated_beside(node, desk, watch, workspace, perform) as conclude,
+        ):
             part, summary = _work(node, desk, watch, workspace)  # of a run that was waited for: what it left
             _refuse_moved_sources(node, summary, workspace, part)
             artifact = _commit(node, inputs, workspace, part, summary, relies_on, time.monotonic() - began)
             tell(artifact)
+            conclude(artifact)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
     seconds = time.monotonic() - began

@@ -12,9 +12,9 @@ from typing import Self
 
 from infra.site import Site
 from infra.store import Artifact
-from infra.tracking.shipper import Ledger, Parent, Shipper, load
+from infra.tracking.shipper import BESIDE_SPOOL, Ledger, Parent, Shipper, load
 
-__all__ = ["Parent", "Tracker", "ship_leftovers"]
+__all__ = ["BESIDE_SPOOL", "Parent", "Tracker", "ship_leftovers"]
 
 SHIP_SECONDS = 2.0
 PATIENCE_SECONDS = 4.0
@@ -28,7 +28,7 @@ class Tracker:
     What has not arrived at the end stays in the folder; the next tracker of the same run, or `ship_leftovers`, delivers it.
 
     Args:
-        folder: the job's folder; its metrics.jsonl is the spool.
+        folder: the job's folder; its metrics.jsonl is the worker's spool, and BESIDE_SPOOL that of others.
         ledger: which run it is.
         own_folder: nobody else uses the folder; it goes when everything has arrived.
     """

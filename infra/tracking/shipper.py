@@ -16,10 +16,16 @@ from infra.tracking.mlflow import Mlflow, Point
 from infra.tracking.spool import Position, read
 
 SPOOL = "metrics.jsonl"
+BESIDE_SPOOL = "beside.jsonl"
+"""Points of the same run from others than its worker, whose own spool is cut and rewritten by a resume."""
 STATE = "tracking.json"
 KEY = "smolflow.key"
 _ONE_PARENT = threading.Lock()
 """Tag that finds a run again from any machine, with an empty scratch folder too."""
+
+
+_PLACE = {SPOOL: "position", BESIDE_SPOOL: "beside"}
+"""Field of the ledger that says how far a spool is shipped."""
 
 
 class Note(Config):
@@ -67,7 +73,9 @@ class Ledger(Config):
     run_id: str = ""
     """Known once the server has answered."""
     position: Position = Position()
-    """How far the spool is shipped."""
+    """How far the worker's spool is shipped."""
+    beside: Position = Position()
+    """How far the other one is."""
     notes: list[Note] = Field([])
     """Not yet shipped."""
     status: str = "RUNNING"
@@ -100,8 +108,7 @@ class Shipper:
     @property
     def shipped(self) -> bool:
         """Whether everything has arrived, the final status included."""
-        points, position = read(self._folder / SPOOL, self.ledger.position)
-        behind = position.offset > self.ledger.position.offset or bool(points)
+        behind = any(self._unshipped(spool)[0] for spool in (SPOOL, BESIDE_SPOOL))
         return not behind and not self.ledger.notes and self.ledger.status_sent == self.ledger.status
 
     def add(self, metrics: Mapping[str, float], tags: Mapping[str, str]) -> None:
@@ -125,12 +132,11 @@ class Shipper:
         if not self.ledger.run_id:
             self._open(server)
         run = self.ledger.run_id
-        while True:
-            points, position = read(self._folder / SPOOL, self.ledger.position)
-            if position.offset == self.ledger.position.offset and not points:
-                break
-            server.log(run, points)
-            self._update(position=position)
+        for spool in (SPOOL, BESIDE_SPOOL):
+            while (more := self._unshipped(spool))[0]:
+                _, points, position = more
+                server.log(run, points)
+                self._update(**{_PLACE[spool]: position})
         while self.ledger.notes:
             note = self.ledger.notes[0]
             server.log(run, self._figures(note), tags=note.tags)
@@ -143,17 +149,23 @@ class Shipper:
 
     def _open(self, server: Mlflow) -> None:
         experiment = server.experiment(self.ledger.experiment)
-        position = self.ledger.position
+        position, beside = self.ledger.position, self.ledger.beside
         run = server.find_run(experiment, KEY, self.ledger.key)
         if run is not None:  # by another machine, or before this folder was wiped: points arrive in order, so older steps are there
-            position = Position(steps=server.newest_steps(run))
+            position = beside = Position(steps=server.newest_steps(run))
         else:
             tags = {KEY: self.ledger.key}
             if self.ledger.parent:
                 tags["mlflow.parentRunId"] = _parent(server, experiment, self.ledger.parent)
             run = server.create_run(experiment, self.ledger.name, tags)
             server.log(run, params=self.ledger.params)
-        self._update(experiment_id=experiment, run_id=run, position=position)
+        self._update(experiment_id=experiment, run_id=run, position=position, beside=beside)
+
+    def _unshipped(self, spool: str) -> tuple[bool, list[Point], Position]:
+        """Whether there is more in `spool` than was shipped, its next points, and the position behind them."""
+        known: Position = getattr(self.ledger, _PLACE[spool])
+        points, position = read(self._folder / spool, known)
+        return position.offset != known.offset or bool(points), points, position
 
     def _figures(self, note: Note) -> list[Point]:
         """A final figure named like a curve gets a name of its own: at step 0 of the curve it would bend it."""

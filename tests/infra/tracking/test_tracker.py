@@ -12,7 +12,7 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from infra.site import Site
-from infra.tracking import Tracker, ship_leftovers
+from infra.tracking import BESIDE_SPOOL, Parent, Tracker, ship_leftovers
 from tests.servers import (
     local_site,
     mlflow_server,  # noqa: F401
@@ -95,7 +95,7 @@ def test_a_resume_with_an_empty_scratch_folder_finds_its_run_again(mlflow_server
 
 
 def test_stages_are_nested_in_their_playbook(mlflow_server: Site, tmp_path: Path) -> None:  # noqa: F811
-    stage = Tracker.for_stage(mlflow_server, "nested", "curate", "abc", tmp_path, parent="run-1")
+    stage = Tracker.for_stage(mlflow_server, "nested", "curate", "abc", tmp_path, parent=Parent.playbook("run-1"))
     stage.start()
     stage.stop()
     playbook = Tracker.for_playbook(mlflow_server, "nested", "run-1")
@@ -155,3 +155,25 @@ def test_what_was_logged_in_an_outage_arrives_once(mlflow_server: Site) -> None:
     assert (run.info.status, run.data.metrics["final_loss"], run.data.tags["fingerprint"]) == ("FINISHED", 4.9, "f00")
     assert not folder.exists()
     assert ship_leftovers(folder.parent, said.append) == 0
+
+
+def test_points_from_beside_the_worker_stand_in_the_same_run(mlflow_server: Site, tmp_path: Path) -> None:  # noqa: F811
+    def beside(steps: range) -> None:
+        with (tmp_path / BESIDE_SPOOL).open("a", encoding="utf-8") as handle:
+            for step in steps:
+                handle.write(json.dumps([step, 1_700_000_000_000 + step, {"evaluation/bits_per_byte": 3.0 - step / 1000}]) + "\n")
+
+    first = Tracker.for_stage(mlflow_server, "beside", "train-stable", "abc", tmp_path)
+    first.start()
+    spool(tmp_path, range(1, 301))
+    beside(range(100, 300, 100))
+    assert first.stop("FAILED")
+    (tmp_path / "metrics.jsonl").unlink()  # as a resume begins
+    again = Tracker.for_stage(mlflow_server, "beside", "train-stable", "abc", tmp_path)
+    again.start()
+    spool(tmp_path, range(1, 501))
+    beside(range(300, 500, 100))
+    assert again.stop("FINISHED")
+    (run,) = runs(mlflow_server, "beside")
+    assert steps(mlflow_server, run) == list(range(1, 501))
+    assert steps(mlflow_server, run, "evaluation/bits_per_byte") == [100, 200, 300, 400]
