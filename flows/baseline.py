@@ -19,10 +19,12 @@ from flows.desk import Desk
 from flows.plan import Arm, Plan
 from flows.recipe import Baseline, Recipe
 from infra.store import Artifact
-from tasks.ablation.arms import PHASE, arm_overrides, expand
+from tasks.ablation.arms import PHASE, arm_overrides
+from tasks.ablation.arms import Arm as Change
 from tasks.ablation.config import Court
 from tasks.ablation.fields import apply, changed
 from tasks.ablation.results import BASELINE, CourtResult
+from tasks.ablation.templates import write
 
 RESULT = "court.json"
 BACKLOG = "backlog"
@@ -74,7 +76,7 @@ def baseline_run(plan: Plan, case: Court, seed: int, repeat: str = "") -> Arm:
         repeat: label under which it is trained anew.
     """
     recipe = plan.recipe.model_dump(mode="json")
-    overrides = arm_overrides(expand(case, recipe)[0], case, recipe, seed)
+    overrides = arm_overrides(Change(BASELINE, base=write(case, recipe)[0]), case, recipe, seed)
     again = [f"training.phases.{PHASE}.repeat={json.dumps(repeat)}"] if repeat else []
     overrides = [*overrides, *again]
     return Arm(f"{repeat or BASELINE}.{seed}", tuple(overrides), dag(plan.recipe.override(overrides), like=plan))
