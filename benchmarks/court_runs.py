@@ -17,9 +17,9 @@ import random
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import cached_property
 from pathlib import Path
 
+from flows.baseline import baseline_run
 from flows.desk import Desk
 from flows.plan import Arm
 from flows.stage import Watch, already_there, perform
@@ -28,103 +28,113 @@ from tasks.ablation.results import BASELINE
 from tasks.ablation.verdict import Terms, effects
 from tasks.evaluation import read_scores
 
-TOKENS = 204_800
-AA_SWEEPS, AA_SEEDS = 10, 2
+AA_TOKENS, AA_SWEEPS, AA_SEEDS = 102_400, 10, 2
+PLANTED_TOKENS = 204_800
 TOLERANCE = 0.05
-PLANTED = {"lr-tenth": range(8), "noise-30": range(8), "no-positions": range(5)}
+SEEDS = {BASELINE: range(10), "lr-tenth": range(6), "noise-30": range(8), "no-positions": range(4)}
+"""Planted effects, and the seeds of each."""
 CHANGES = {
     "lr-tenth": {"training.phases.*.schedule.learning_rate": 1.6e-3},
     "noise-30": {"training.phases.*.mixture": {"prose": 0.28, "noise": 0.12, "code": 0.4, "math": 0.2}},
     "no-positions": {"model.no_rope_every": 1},
 }
+PLANTED = list(CHANGES)
 Values = dict[str, dict[int, float]]
 
 
-class Experiment:
-    """The recipe tiny with a source of noise that the baseline does not read, and a court over it."""
-
-    @cached_property
-    def desk(self) -> Desk:
-        """Its desk; the court has every seed that some condition needs."""
-        modifications = [
-            {"name": name, "hypothesis": "a planted effect", "tolerance": TOLERANCE, "change": change} for name, change in CHANGES.items()
-        ]
-        evaluation = {
+def desk_of(tokens: int, seeds: Sequence[int]) -> Desk:
+    """The recipe tiny with a source of noise that its baseline does not read, and a court over it."""
+    modifications = [
+        {"name": name, "hypothesis": "a planted effect", "tolerance": TOLERANCE, "change": change} for name, change in CHANGES.items()
+    ]
+    court = {
+        "name": "proof",
+        "tokens": tokens,
+        "seeds": list(seeds),
+        "warmup_steps": 5,
+        "final_fraction": 0.02,
+        "layout": {"micro_batch_size": 8},
+        "modifications": modifications,
+        "evaluation": {
             "backend": "megatron",
             "suite": "bits_per_byte",
-            "bits_per_byte": {"heldout_bytes": 100_000, "window": 256},
+            "bits_per_byte": {"heldout_bytes": 40_000, "window": 256},
             "samples": {"prompts": 0},
-        }
-        court = {
-            "name": "proof",
-            "tokens": TOKENS,
-            "seeds": list(range(2 * AA_SWEEPS * AA_SEEDS)),
-            "warmup_steps": 10,
-            "final_fraction": 0.02,
-            "layout": {"micro_batch_size": 8},
-            "modifications": modifications,
-            "evaluation": evaluation,
-        }
-        text = {"name": "noise", "kind": "files", "path": str(_noise()), "language": None, "filters": "none", "heldout": {"share": 0.02}}
-        sources = json.loads(Desk.of("tiny").plan.written.data.model_dump_json())["sources"]
-        waivers = [{"gate": gate, "reason": "a proof with planted noise"} for gate in ("documents", "tokenizer-fertility", "qualification")]
-        changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers}
-        return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
+        },
+    }
+    text = {"name": "noise", "kind": "files", "path": str(_noise()), "language": None, "filters": "none", "heldout": {"share": 0.02}}
+    sources = json.loads(Desk.of("tiny").plan.written.data.model_dump_json())["sources"]
+    waivers = [{"gate": gate, "reason": "a proof with planted noise"} for gate in ("documents", "tokenizer-fertility", "qualification")]
+    changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers}
+    return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
 
-    def arms(self) -> list[Arm]:
-        """Every run that some condition needs."""
-        wanted = {BASELINE: range(2 * AA_SWEEPS * AA_SEEDS), **PLANTED}
-        found = {arm.label: arm for arm in self.desk.plan.node("court-proof").arms}
-        order = sorted((seed, name) for name, seeds in wanted.items() for seed in seeds)
-        return [found[f"{name}.{seed}"] for seed, name in order]
 
-    def train(self, lanes: int) -> None:
-        """Bring every run into being, `lanes` at a time; what is there is not done again."""
-        for node in self.desk.plan.needed_first(self.desk.plan.node("court-proof")):
-            perform(node, self.desk, _watch())
-        with ThreadPoolExecutor(lanes) as pool:
-            list(pool.map(self._one, self.arms()))
+def aa_runs(desk: Desk) -> list[Arm]:
+    """Runs of the baseline alone: every sweep is two of them against two others."""
+    case = desk.plan.written.ablations.courts[0]
+    return [baseline_run(desk.plan, case, seed) for seed in range(2 * AA_SWEEPS * AA_SEEDS)]
 
-    def _one(self, arm: Arm) -> None:
-        desk = self.desk.of_arm(arm)
+
+def planted_runs(desk: Desk) -> list[Arm]:
+    """The baseline and every planted effect, seed by seed."""
+    found = {arm.label: arm for arm in desk.plan.node("court-proof").arms}
+    return [found[f"{name}.{seed}"] for seed, name in sorted((seed, name) for name, seeds in SEEDS.items() for seed in seeds)]
+
+
+def experiments() -> dict[str, tuple[Desk, list[Arm]]]:
+    """Name -> recipe and runs."""
+    aa, planted = desk_of(AA_TOKENS, [0]), desk_of(PLANTED_TOKENS, SEEDS[BASELINE])
+    return {"planted": (planted, planted_runs(planted)), "aa": (aa, aa_runs(aa))}
+
+
+def train(lanes: int) -> None:
+    """Bring every run into being, `lanes` at a time; what is there is not done again."""
+
+    def one(desk: Desk, arm: Arm) -> None:
+        own = desk.of_arm(arm)
         for node in (arm.train, arm.evaluate):
-            if not already_there(node, desk):
-                outcome = perform(node, desk, _watch())
+            if not already_there(node, own):
+                outcome = perform(node, own, _watch())
                 print(f"{arm.label} {node.name} {outcome.seconds:.0f} s", flush=True)
 
-    def values(self) -> Mapping[str, Values]:
-        """Metric -> arm -> seed -> value of every run that is there."""
-        found: dict[str, Values] = {}
-        store = self.desk.store
-        for arm in self.arms():
-            artifact = store.find(arm.evaluate.fingerprint, "evaluate")
-            if artifact is None:
-                continue
-            name, _, seed = arm.label.rpartition(".")
-            scores = read_scores(store.materialise(artifact, self.desk.site.scratch / "court", ["scores.json"]))
-            text = {source: one for source, one in scores.compressed.items() if source != "noise"}  # the planted noise is no measure
-            for metric, value in scores.model_copy(update={"compressed": text}).values().items():
-                found.setdefault(metric, {}).setdefault(name, {})[int(seed)] = value
-        return found
+    for name, (desk, arms) in experiments().items():
+        print(f"{name}: {len(arms)} runs", flush=True)
+        for node in desk.plan.needed_first(desk.plan.node("court-proof")):
+            perform(node, desk, _watch())
+        with ThreadPoolExecutor(lanes) as pool:
+            list(pool.map(lambda arm, desk=desk: one(desk, arm), arms))  # type: ignore[misc]
 
 
-def tables(values: Mapping[str, Values]) -> Iterator[str]:
+def values(desk: Desk, arms: Sequence[Arm]) -> Mapping[str, Values]:
+    """Metric -> arm -> seed -> value of every run that is there."""
+    found: dict[str, Values] = {}
+    for arm in arms:
+        artifact = desk.store.find(arm.evaluate.fingerprint, "evaluate")
+        if artifact is None:
+            continue
+        name, _, seed = arm.label.rpartition(".")
+        scores = read_scores(desk.store.materialise(artifact, desk.site.scratch / "court", ["scores.json"]))
+        text = {source: one for source, one in scores.compressed.items() if source != "noise"}  # the planted noise is no measure
+        for metric, value in scores.model_copy(update={"compressed": text}).values().items():
+            found.setdefault(metric, {}).setdefault(name, {})[int(seed)] = value
+    return found
+
+
+def tables(planted: Mapping[str, Values], aa: Mapping[str, Values]) -> Iterator[str]:
     """What the documentation shows: noise and planted effects, A/A sweeps, how often a small court finds each."""
     yield "| metric | baseline | sd | " + " | ".join(PLANTED) + " |\n|---|---|---|" + "---|" * len(PLANTED)
-    for metric, arms in sorted(values.items()):
+    for metric, arms in sorted(planted.items()):
         base = list(arms[BASELINE].values())
         shown = [_difference(arms, name) for name in PLANTED]
         yield f"| {metric} | {statistics.fmean(base):.3f} (n {len(base)}) | {statistics.stdev(base):.3f} | " + " | ".join(shown) + " |"
-    mean = values["bits_per_byte"]
-    outcomes = [_verdict({BASELINE: a, "arm": b}, "bits_per_byte") for a, b in _pairs(mean[BASELINE])]
-    yield f"\nA/A sweeps: {len(outcomes)}, of which {', '.join(f'{outcomes.count(o)} {o}' for o in sorted(set(outcomes)))}"
+    spread = ", ".join(f"{metric} {statistics.stdev(arms[BASELINE].values()):.3f}" for metric, arms in sorted(aa.items()))
+    outcomes = [_verdict({BASELINE: a, "arm": b}, "bits_per_byte") for a, b in _pairs(aa["bits_per_byte"][BASELINE])]
+    counted = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes)))
+    yield f"\nA/A at {AA_TOKENS:,} tokens: {len(outcomes)} sweeps: {counted}; standard deviations {spread}"
     yield "\n| planted | decided by | seeds | found |\n|---|---|---|---|"
-    for name, metric, seeds in (
-        ("lr-tenth", "bits_per_byte", 2),
-        ("noise-30", "bits_per_byte/prose", 2),
-        ("noise-30", "bits_per_byte/prose", 4),
-    ):
-        yield f"| {name} | {metric} | {seeds} | {_found(values[metric], name, metric, seeds)} |"
+    for name, metric in (("lr-tenth", "bits_per_byte"), ("noise-30", "bits_per_byte"), ("noise-30", "bits_per_byte/prose")):
+        for seeds in (2, 4, 6):
+            yield f"| {name} | {metric} | {seeds} | {_found(planted[metric], name, metric, seeds)} |"
 
 
 def _difference(arms: Values, name: str) -> str:
@@ -182,11 +192,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("what", choices=["train", "table"])
     parser.add_argument("--lanes", type=int, default=os.cpu_count() or 1, help="runs side by side")
     given = parser.parse_args(arguments)
-    experiment = Experiment()
     if given.what == "train":
-        experiment.train(given.lanes)
-    else:
-        print("\n".join(tables(experiment.values())))
+        train(given.lanes)
+        return
+    found = {name: values(desk, arms) for name, (desk, arms) in experiments().items()}
+    print("\n".join(tables(found["planted"], found["aa"])))
 
 
 if __name__ == "__main__":
