@@ -50,13 +50,32 @@ class ChatTemplate(Config):
     keep_reasoning: bool = True
     """Keep the reasoning of every turn in training text, not of the last one alone."""
     header: bool = False
-    """A metadata header (knowledge cutoff, today's date, mode) in the system turn."""
+    """A metadata header (knowledge cutoff, today's date, mode) in the system turn; without it the turn says the mode alone."""
+    knowledge_cutoff: str = ""
+    """Date in the header, for example `June 2025`; empty: not said."""
+    instructions: str = ""
+    """What the system turn says where a conversation brings no text of its own."""
 
     @model_validator(mode="after")
     def _path(self) -> Self:
         if (self.kind == "file") != bool(self.path):
             raise ValueError("`path` belongs to kind 'file', and kind 'file' needs it")
         return self
+
+
+class ChatLint(Config):
+    """What a chat data set is held to. Thresholds decide what is reported and whether it stops the line, never what is trained on."""
+
+    length: int | None = Field(default=None, ge=8)
+    """Longest sequence in tokens; what is longer is cut. Unset: nothing is cut."""
+    max_truncated: Gate[float] = Field(default=0.05, ge=0, le=1)
+    """Largest share of samples that may be longer."""
+    min_mode_share: Gate[float] = Field(default=0.1, ge=0, le=0.5)
+    """In a set with both modes, the smallest share of tokens the lesser one should have (SmolLM3's baseline: 0.47, its final set: 0.44)."""
+    min_paired: Gate[float] = Field(default=0.05, ge=0, le=1)
+    """In a set with both modes, the smallest share of prompts that should be answered in both."""
+    examples: int = Field(default=3, ge=1)
+    """Examples kept per rule."""
 
 
 class Schedule(Config):
