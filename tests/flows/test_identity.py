@@ -95,7 +95,7 @@ def _yaml(value: Any) -> str:
 
 
 def test_every_leaf_reruns_exactly_what_depends_on_it() -> None:
-    recipe = load("tiny")
+    recipe = load("tiny", ["ablations={}"])
     before = fingerprints(recipe)
     assert list(before) == EVERYTHING
     walked, wrong = 0, []
@@ -111,6 +111,22 @@ def test_every_leaf_reruns_exactly_what_depends_on_it() -> None:
             wrong.append(f"{path}: re-runs {sorted(rerun)}, expected {sorted(expected) if expected is not None else 'a rule'}")
     assert not wrong, "\n".join(wrong)
     assert walked > 80, "too few leaves could be changed for this test to mean anything"
+
+
+def test_another_court_decides_anew_and_trains_nothing_again_unless_it_decides_otherwise() -> None:
+    recipe = load("tiny")
+    other = recipe.override(["ablations.courts.main.tokens=204_800"])
+    courts = [dag(one).node("court-main").fingerprint for one in (recipe, other)]
+    before, after = fingerprints(recipe), fingerprints(other)
+    assert courts[0] != courts[1]
+    assert {name for name in before if before[name] != after[name]} == {"report"}
+
+
+@pytest.mark.parametrize("change", ["parallel=1", "layout.micro_batch_size=4", "budget.device_hours=5", "evaluation.batch_size=2"])
+def test_where_a_court_runs_and_what_it_may_cost_is_no_part_of_it(change: str) -> None:
+    recipe = load("tiny")
+    other = recipe.override([f"ablations.courts.main.{change}"])
+    assert dag(recipe).node("court-main").fingerprint == dag(other).node("court-main").fingerprint
 
 
 def test_mixture_change_reruns_from_its_phase() -> None:
