@@ -9,19 +9,25 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from tasks.ablation.request import ArmRequest, JudgeRequest, run_name
-from tasks.ablation.results import BASELINE, CourtResult
+from tasks.ablation.results import BASELINE, CourtResult, Decision, Effect, Outcome, Response, Run
 
 if TYPE_CHECKING:
     from tasks.ablation.body import judge
     from tasks.ablation.drift import Canary, compare_canary
-    from tasks.ablation.scaling import ScalingFit, Trial, fit_scaling, trials
+    from tasks.ablation.scaling import PowerLaw, ScalingFit, Trial, fit_scaling, trials
 
 __all__ = [
     "BASELINE",
     "ArmRequest",
     "Canary",
     "CourtResult",
+    "Decision",
+    "Effect",
     "JudgeRequest",
+    "Outcome",
+    "PowerLaw",
+    "Response",
+    "Run",
     "ScalingFit",
     "Trial",
     "compare_canary",
@@ -31,7 +37,7 @@ __all__ = [
     "trials",
 ]
 _LAZY = {"judge": "body", "Canary": "drift", "compare_canary": "drift"} | dict.fromkeys(
-    ("ScalingFit", "Trial", "fit_scaling", "trials"), "scaling"
+    ("PowerLaw", "ScalingFit", "Trial", "fit_scaling", "trials"), "scaling"
 )
 
 

@@ -20,7 +20,7 @@ from tasks.ablation.results import BASELINE, CourtResult, Effect, Run
 from tasks.ablation.runs import Evidence, read_runs
 from tasks.ablation.sentences import size
 from tasks.ablation.verdict import Terms, effects
-from tasks.evaluation.scores import ACCURACY, lower_is_better
+from tasks.evaluation import ACCURACY, lower_is_better
 
 __all__ = ["DECISIONS", "RESULT", "judge"]
 

@@ -12,7 +12,7 @@ from contracts.config import nearest
 from contracts.errors import ConfigError, InputError
 from tasks.ablation.results import BASELINE, Run
 from tasks.ablation.runs import Evidence
-from tasks.evaluation.scores import BITS
+from tasks.evaluation import BITS
 
 __all__ = ["check_metric", "check_schedules", "check_suites", "without_blocked_means", "without_foreign_losses"]
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contracts.errors import InputError
 from tasks.ablation.request import JudgeRequest
 from tasks.ablation.results import Points, Response, Run
-from tasks.evaluation.scores import lower_is_better
+from tasks.evaluation import lower_is_better
 
 __all__ = ["response_curve", "responses"]
 

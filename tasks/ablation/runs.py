@@ -14,8 +14,7 @@ from typing import Any
 from contracts.errors import ConfigError, InputError
 from tasks.ablation.request import ArmRequest, JudgeRequest, run_name
 from tasks.ablation.results import Points, Run
-from tasks.evaluation.scores import Scores
-from tasks.evaluation.scores import read as read_scores
+from tasks.evaluation import Scores, read_scores
 
 __all__ = ["POINTS", "Evidence", "read_runs", "spikes"]
 

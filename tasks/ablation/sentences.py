@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from tasks.ablation.config import Modification
 from tasks.ablation.request import JudgeRequest
 from tasks.ablation.results import Effect
-from tasks.evaluation.scores import ACCURACY, BITS
+from tasks.evaluation import ACCURACY, BITS
 
 __all__ = ["amount", "finding", "short", "size", "verdict_sentence"]
 

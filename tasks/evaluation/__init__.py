@@ -11,16 +11,20 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.evaluation.formulation import recommend_formulation, recommended_samples
     from tasks.evaluation.paired import average_accuracy, difference, require_comparable
-    from tasks.evaluation.qualification import QualificationResult, qualification_problems
+    from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds, qualification_problems
     from tasks.evaluation.qualifying import QualifyRequest, qualify
     from tasks.evaluation.results import derive
-    from tasks.evaluation.scores import Scores, lower_is_better
+    from tasks.evaluation.scores import ACCURACY, BITS, Scores, lower_is_better
     from tasks.evaluation.scores import read as read_scores
 
 __all__ = [
+    "ACCURACY",
+    "BITS",
+    "MetricQualification",
     "QualificationResult",
     "QualifyRequest",
     "Scores",
+    "Thresholds",
     "average_accuracy",
     "derive",
     "difference",
@@ -34,9 +38,13 @@ __all__ = [
 ]
 
 _HOMES = {
+    "ACCURACY": "scores",
+    "BITS": "scores",
+    "MetricQualification": "qualification",
     "QualificationResult": "qualification",
     "QualifyRequest": "qualifying",
     "Scores": "scores",
+    "Thresholds": "qualification",
     "average_accuracy": "paired",
     "derive": "results",
     "difference": "paired",

@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.ablation.results import CourtResult, Decision
-from tasks.evaluation.qualification import QualificationResult
+from tasks.ablation import CourtResult, Decision
+from tasks.evaluation import QualificationResult
 from tasks.reporting.view import StageView
 
 COURT, QUALIFY = "court", "qualify"

@@ -10,7 +10,7 @@ from typing import Any
 from models.config import ModelConfig
 from models.count import parameters
 from models.memory import GIB
-from tasks.ablation.results import CourtResult
+from tasks.ablation import CourtResult
 from tasks.reporting import ablations, corpus, measured
 from tasks.reporting.axes import duration, short
 from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState, StageView

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.ablation.results import CourtResult, Run
+from tasks.ablation import CourtResult, Run
 from tasks.reporting.axes import short
 from tasks.reporting.curves import heldout_panels, training_panels
 from tasks.reporting.effects import effect_plot

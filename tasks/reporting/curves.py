@@ -7,7 +7,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Sequence
 from statistics import fmean
 
-from tasks.ablation.results import BASELINE, CourtResult, Run
+from tasks.ablation import BASELINE, CourtResult, Run
 from tasks.reporting.axes import Axis, short
 from tasks.reporting.lines import smooth
 from tasks.reporting.svg import frame, text

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from html import escape
 
-from tasks.ablation.results import CourtResult, Effect
+from tasks.ablation import CourtResult, Effect
 from tasks.reporting.axes import Axis, span
 from tasks.reporting.svg import WIDTH, frame, text
 from tasks.reporting.verdicts import LOOKS, absence, changed_arms, decision, difference, legend, metric_words, named, runs_of, shape

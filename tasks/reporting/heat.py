@@ -5,7 +5,7 @@ from __future__ import annotations
 from html import escape
 from typing import Any
 
-from tasks.ablation.results import CourtResult
+from tasks.ablation import CourtResult
 from tasks.reporting.axes import short
 from tasks.reporting.svg import WIDTH, cut, frame, text
 from tasks.reporting.verdicts import LOOKS, absence, interval, metric_words, runs_of, signed

@@ -5,8 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 
-from tasks.ablation import ScalingFit, Trial
-from tasks.ablation.scaling import PowerLaw
+from tasks.ablation import PowerLaw, ScalingFit, Trial
 from tasks.reporting.axes import Axis, short
 from tasks.reporting.page import environment, stylesheet
 from tasks.reporting.svg import frame, text

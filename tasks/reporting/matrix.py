@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from statistics import fmean
 
-from tasks.ablation.results import BASELINE, CourtResult, Effect
+from tasks.ablation import BASELINE, CourtResult, Effect
 from tasks.reporting.svg import WIDTH, cut, frame, text
 from tasks.reporting.verdicts import (
     LOOKS,

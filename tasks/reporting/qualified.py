@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds
+from tasks.evaluation import MetricQualification, QualificationResult, Thresholds
 from tasks.reporting.axes import Axis, short, span
 from tasks.reporting.page import environment, stylesheet
 from tasks.reporting.svg import cut, frame, text

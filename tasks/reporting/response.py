@@ -8,7 +8,7 @@ from html import escape
 from statistics import fmean
 from typing import Any
 
-from tasks.ablation.results import BASELINE, CourtResult
+from tasks.ablation import BASELINE, CourtResult
 from tasks.reporting.axes import Axis, short, span
 from tasks.reporting.heat import best_arm, leaf, near_best, said, sweep_values
 from tasks.reporting.svg import WIDTH, frame, text

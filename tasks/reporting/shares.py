@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from tasks.ablation.results import Response
+from tasks.ablation import Response
 from tasks.reporting.axes import Axis, short, span
 from tasks.reporting.svg import WIDTH, frame, text
 from tasks.reporting.verdicts import metric_words

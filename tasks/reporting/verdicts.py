@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from tasks.ablation.results import BASELINE, CourtResult, Decision, Effect, Outcome, Run
+from tasks.ablation import BASELINE, CourtResult, Decision, Effect, Outcome, Run
 from tasks.reporting.svg import cut, text
 
 MINUS = "\u2212"

@@ -7,8 +7,8 @@ from typing import Any, Literal
 from pydantic import Field
 
 from contracts.config import Config
-from tasks.ablation.results import CourtResult
-from tasks.evaluation.qualification import QualificationResult
+from tasks.ablation import CourtResult
+from tasks.evaluation import QualificationResult
 
 StageState = Literal["ran", "reused", "running", "failed", "waiting"]
 Points = list[tuple[float, float]]
