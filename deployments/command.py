@@ -10,6 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from contracts.errors import SmolflowError
+from deployments.chat_command import chat_data
 
 app = App(
     name="smolflow",
@@ -18,6 +19,8 @@ app = App(
 First steps: `smolflow up` starts the local servers, `smolflow run --recipe tiny` runs the whole playbook,
 `smolflow init --from tiny my.yaml` begins a recipe over your own folder of text.""",
 )
+
+app.command(chat_data)
 
 Recipe = Annotated[str, Parameter(name=["--recipe", "-r"], help="Built-in name (see `smolflow init --list`) or the path of a .yaml file")]
 Set = Annotated[list[str] | None, Parameter(name=["--set", "-s"], help="Change a field: a.b=c; may be given several times", negative=())]

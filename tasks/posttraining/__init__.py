@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.posttraining.chat_files import read_chat, samples_of
     from tasks.posttraining.conversation import Sample
-    from tasks.posttraining.lint import Linter, Shown, lint
     from tasks.posttraining.lint_report import LintReport, chat_problems
+    from tasks.posttraining.linter import Linter, Shown, lint
     from tasks.posttraining.rendering import Renderer, Rendering, Token
     from tasks.posttraining.reply import Reply, parse_reply
     from tasks.posttraining.template import equip, template_text
@@ -37,16 +37,16 @@ __all__ = [
 
 _HOMES = {
     "LintReport": "lint_report",
-    "Linter": "lint",
+    "Linter": "linter",
     "Renderer": "rendering",
     "Rendering": "rendering",
     "Reply": "reply",
     "Sample": "conversation",
-    "Shown": "lint",
+    "Shown": "linter",
     "Token": "rendering",
     "chat_problems": "lint_report",
     "equip": "template",
-    "lint": "lint",
+    "lint": "linter",
     "parse_reply": "reply",
     "read_chat": "chat_files",
     "samples_of": "chat_files",

@@ -63,7 +63,7 @@ def round_trip(seen: Seen) -> str | None:
             shown = renderer.render(sample.upto(index + 1))  # templates that drop earlier reasoning show a turn as it was written only here
         end = next((at for at in range(begin, len(shown.ids)) if not shown.mask[at]), len(shown.ids))
         said = _prompt_problem(shown, prompt, ids) or _reply_problem(renderer, shown.ids[begin:end], turn)
-        if shown is whole and any(whole.mask[reached:begin]):
+        if said is None and shown is whole and any(whole.mask[reached:begin]):
             said = "what carries loss begins before what the model writes"
         if said:
             return f"message {index + 1}: {said}"

@@ -53,13 +53,12 @@ class Rendering:
         return found
 
     def turns(self, opening: str = "<|im_start|>") -> Iterator[list[Token]]:
-        """The tokens of each turn; a turn begins with its opening token, or with the separator before it."""
+        """The tokens of each turn, from its opening token to the next one; a separator between two counts to the first."""
         turn: list[Token] = []
         for token in self.tokens:
-            if token.text == opening and any(one.special for one in turn):
-                separator = [turn.pop()] if not turn[-1].special and not turn[-1].text.strip() else []
+            if turn and token.special and token.text == opening:
                 yield turn
-                turn = separator
+                turn = []
             turn.append(token)
         if turn:
             yield turn

@@ -14,6 +14,7 @@ from tasks.reporting.view import Link, ReportView, StageView
 if TYPE_CHECKING:
     from tasks.reporting.body import report
     from tasks.reporting.build import FILES, build_view
+    from tasks.reporting.chat_page import render_chat
     from tasks.reporting.court import render_court
     from tasks.reporting.laws import render_scaling
     from tasks.reporting.qualified import render_qualification
@@ -27,6 +28,7 @@ __all__ = [
     "StageView",
     "build_view",
     "loss_image",
+    "render_chat",
     "render_court",
     "render_qualification",
     "render_report",
@@ -38,6 +40,7 @@ _LAZY = {
     "FILES": "build",
     "build_view": "build",
     "loss_image": "render",
+    "render_chat": "chat_page",
     "render_court": "court",
     "render_qualification": "qualified",
     "render_report": "render",

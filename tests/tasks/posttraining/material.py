@@ -27,11 +27,18 @@ THOUGHT = "<think>\n7+5=12\n4+8+1=13\n</think>\nThe answer is 132."
 
 
 def train_tokenizer(folder: Path) -> Path:
-    """A tokenizer folder as the stage `tokenizer` leaves it, with 512 tokens."""
+    """A tokenizer folder as the stage `tokenizer` leaves it, with 512 tokens; three line ends are one of them."""
     for split in ("train", "heldout"):
         (folder / "curate" / split).mkdir(parents=True)
         rows = [
-            {"id": f"prose/{n}", "text": prose(n), "source": "prose", "licence": "", "origin": f"{n}", "group": f"{n}"}
+            {
+                "id": f"prose/{n}",
+                "text": prose(n).replace(".\n\n", "\n\n\n"),
+                "source": "prose",
+                "licence": "",
+                "origin": f"{n}",
+                "group": f"{n}",
+            }
             for n in range(40 if split == "train" else 2)
         ]
         pq.write_table(pa.Table.from_pylist(rows), folder / "curate" / split / "prose-00000.parquet")

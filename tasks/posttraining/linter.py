@@ -15,6 +15,16 @@ from tasks.posttraining.rendering import Renderer, Rendering
 from tasks.posttraining.rules import RULES, STRUCTURE, Severity
 
 _SHOWN_SOUND = 4
+_ROUND_TRIP_EXPLAINED = {"broken_reply", "mode_contradiction"}
+"""Rules whose samples cannot be read back as they were, for the reason that the rule gives better."""
+_WORDS: dict[str, tuple[Severity, str, str]] = {
+    rule.name: (rule.severity, (rule.check.__doc__ or "").strip().replace("`", ""), rule.do)
+    for rule in (STRUCTURE, *RULES, *RENDERED_RULES)
+} | {
+    "duplicate": ("warning", "A sample that is there twice: it counts double without anybody deciding so.", "remove one of them"),
+    "template_refuses": ("error", "The template refuses the conversation.", "correct the sample, or take another template"),
+}
+"""Rule -> severity, what it says, what to do."""
 
 
 class Shown(NamedTuple):
@@ -32,7 +42,6 @@ class Linter:
     def __init__(self, config: ChatLint, renderer: Renderer | None = None) -> None:
         """Without a renderer the rules over rendered text are left out, and sizes are bytes."""
         self._config, self._renderer = config, renderer
-        self._rules = {rule.name: rule for rule in (STRUCTURE, *RULES, *RENDERED_RULES)}
         self._examples: dict[str, list[Example]] = defaultdict(list)
         self._counts: Counter[str] = Counter()
         self._groups: dict[tuple[str, str], list[int]] = defaultdict(lambda: [0, 0, 0])
@@ -92,7 +101,8 @@ class Linter:
         try:
             rendering = self._renderer.render(sample)
             seen = Seen(sample, rendering, self._renderer, self._config.length)
-            problems |= {rule.name: said for rule in RENDERED_RULES if (said := rule.check(seen))}
+            rules = [rule for rule in RENDERED_RULES if not (rule.name == "round_trip" and _ROUND_TRIP_EXPLAINED & set(problems))]
+            problems |= {rule.name: said for rule in rules if (said := rule.check(seen))}
         except InputError as error:
             problems["template_refuses"] = error.what
             return None
@@ -123,13 +133,8 @@ class Linter:
             self.shown.append(Shown(sample, rendering, problems))
 
     def _sample_findings(self) -> Iterable[Finding]:
-        extra: dict[str, tuple[Severity, str, str]] = {
-            "duplicate": ("warning", "A sample that is there twice: it counts double without anybody deciding so.", "remove one of them"),
-            "template_refuses": ("error", "The template refuses the conversation.", "correct the sample, or take another template"),
-        }
         for name, count in self._counts.items():
-            rule = self._rules.get(name)
-            severity, what, do = extra[name] if rule is None else (rule.severity, (rule.check.__doc__ or "").strip(), rule.do)
+            severity, what, do = _WORDS[name]
             share = count / max(1, self._samples)
             yield Finding(rule=name, severity=severity, what=what, do=do, count=count, share=share, examples=self._examples[name])
 
