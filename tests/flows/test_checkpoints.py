@@ -29,8 +29,8 @@ PHASE = [
     "evaluation.samples.prompts=0",
 ]
 ON = "evaluation.every_checkpoint=true"
-UNREACHABLE = ["evaluation.backend=megatron", "evaluation.suite=ablation", "evaluation.tasks=[]"]
-"""A suite whose data is elsewhere: the evaluation refuses to begin."""
+REFUSED = ["evaluation.backend=megatron", "evaluation.suite=ablation", "evaluation.tasks=[]"]
+"""A suite with a task that runs what the model writes, which nobody allowed: the evaluation refuses to begin."""
 LOG = logging.getLogger("test")
 
 
@@ -110,11 +110,11 @@ def test_checkpoints_are_measured_converted_and_the_training_is_the_same(
 def test_an_evaluation_that_cannot_run_leaves_the_training_as_it_is(
     prepared: Path, plain: dict[str, Any], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    artifact, desk = trained(copied(prepared, tmp_path), [ON, *UNREACHABLE])
+    artifact, desk = trained(copied(prepared, tmp_path), [ON, *REFUSED])
     assert result(artifact, desk) == plain
     assert desk.store.records(artifact)["checkpoint-evaluations"]["steps"] == {}
     failed = [records for one in checkpoints(desk).values() if FAILED in (records := desk.store.records(one))]
-    assert failed and all("cannot be reached" in records[FAILED]["reason"] for records in failed)
+    assert failed and all("humaneval would run here" in records[FAILED]["reason"] for records in failed)
     assert any("was not measured, the training goes on" in line for line in caplog.messages)
 
 
