@@ -91,7 +91,7 @@ def show(
     """
     from itertools import islice
 
-    from contracts.errors import ConfigError
+    from contracts.errors import ConfigError, InputError
     from tasks.posttraining import read_chat
 
     renderer = _renderer(tokenizer, template, mode)
@@ -99,6 +99,10 @@ def show(
     if sample is None or number < 1:
         raise ConfigError(
             f"there is no sample {number}", where=str(data), do="count from 1; `smolflow chat-data lint` says how many there are"
+        )
+    if sample.malformed:
+        raise InputError(
+            sample.malformed, where=sample.where, do="write roles and contents as text; `smolflow chat-data lint` names every such sample"
         )
     _print_sample(sample, renderer)
 

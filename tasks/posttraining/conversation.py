@@ -28,7 +28,7 @@ class Turn:
     text: str
     """Content; empty where it is null."""
     reasoning: str
-    """The separate field `reasoning_content`; reasoning inside the content stays there."""
+    """The separate field `reasoning_content` (or `thinking`, `reasoning`); reasoning inside the content stays there."""
     calls: tuple[Any, ...]
     """The separate field `tool_calls`, as given."""
 
@@ -67,10 +67,7 @@ class Sample:
     @cached_property
     def turns(self) -> list[Turn]:
         """The messages in order; only for a sample that is not malformed."""
-        return [
-            Turn(m["role"], _text(m.get("content")) or "", str(m.get("reasoning_content") or ""), tuple(m.get("tool_calls") or ()))
-            for m in self.messages
-        ]
+        return [Turn(m["role"], _text(m.get("content")) or "", _reasoning(m), tuple(m.get("tool_calls") or ())) for m in self.messages]
 
     @cached_property
     def system_texts(self) -> list[str]:
@@ -133,6 +130,11 @@ def without_flags(text: str) -> str:
     """Text without /think, /no_think and /system_override, line by line, as the template does it."""
     lines = (" ".join(word for word in line.split(" ") if word not in FLAGS and word != OVERRIDE) for line in text.split("\n"))
     return "\n".join(lines).strip()
+
+
+def _reasoning(message: Mapping[str, Any]) -> str:
+    """The reasoning beside the content; transformers takes the three names for one."""
+    return str(next((message[name] for name in ("reasoning_content", "thinking", "reasoning") if message.get(name)), ""))
 
 
 def _text(content: Any) -> str | None:

@@ -61,9 +61,12 @@ def reply_of(turn: Turn) -> Reply:
     """What an assistant message says it holds: its separate fields, and what its content spells out.
 
     Raises:
-        ValueError: as `parse_reply`, or a `tool_calls` entry without name or with arguments that are no JSON object.
+        ValueError: as `parse_reply`, a `tool_calls` entry without name or with arguments that are no JSON object, or reasoning in both
+            places, of which a template keeps one.
     """
     inside = parse_reply(turn.text)
+    if inside.reasoning and turn.reasoning.strip() not in ("", inside.reasoning):
+        raise ValueError("one reasoning in the content and another one in its own field")
     calls = tuple(_call(one.get("function") or one if isinstance(one, Mapping) else one) for one in turn.calls)
     reasoning = inside.reasoning or turn.reasoning.strip()
     return inside._replace(reasoning=reasoning, calls=inside.calls + calls)

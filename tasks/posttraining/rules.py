@@ -122,6 +122,14 @@ def null_kwargs(sample: Sample) -> str | None:
     return f"{' and '.join(found)} {'is' if len(found) == 1 else 'are'} null in chat_template_kwargs" if found else None
 
 
+def wrong_kwargs(sample: Sample) -> str | None:
+    """An argument of the wrong kind: templates take any text for true, and pass over instructions that are no text."""
+    thinking, told = sample.kwargs.get("enable_thinking"), sample.kwargs.get("custom_instructions")
+    if thinking is not None and not isinstance(thinking, bool):
+        return f"enable_thinking is {thinking!r}, neither true nor false"
+    return None if told is None or isinstance(told, str) else f"custom_instructions is of type {type(told).__name__}, not text"
+
+
 def other_nulls(sample: Sample) -> str | None:
     """Any other template argument, or argument of a tool call, that is null: Parquet writes one for every key that a row lacks."""
     spoken = [key for key, value in sample.kwargs.items() if value is None and key not in ("custom_instructions", "enable_thinking")]
@@ -185,6 +193,7 @@ RULES = (
         mode_contradiction,
     ),
     Rule("null_kwargs", "error", "leave the key out, or write the value", null_kwargs),
+    Rule("wrong_kwargs", "error", "write true or false, and text", wrong_kwargs),
     Rule("control_tokens", "error", "take them out of the content, or leave the sample out", control_tokens),
     Rule("two_system_texts", "warning", "keep one of them", two_system_texts),
     Rule("other_nulls", "warning", "leave the key out, or write an empty list", other_nulls),

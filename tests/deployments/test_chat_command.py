@@ -77,6 +77,7 @@ def test_show_marks_what_carries_loss(sound: Path, folder: Path, capsys: pytest.
     [
         (["show", "DATA", "3", "--tokenizer", "FOLDER"], "no sample 3"),
         (["show", "DATA", "--tokenizer", "FOLDER", "--template", "own"], "brings no chat template"),
+        (["show", "MALFORMED", "--tokenizer", "FOLDER"], "at least one message"),
         (["lint", "DATA", "--length", "64"], "--length counts tokens"),
         (["lint", "DATA", "--tokenizer", "FOLDER", "--template", "/nowhere/x.jinja"], "cannot be read"),
         (["lint", "DATA", "--page", "/nowhere/x.html"], "page cannot be written"),
@@ -84,5 +85,7 @@ def test_show_marks_what_carries_loss(sound: Path, folder: Path, capsys: pytest.
     ],
 )
 def test_what_cannot_be_done_is_said(sound: Path, folder: Path, words: list[str], said: str) -> None:
+    malformed = write_lines(sound.with_name("malformed.jsonl"), [{"messages": []}])
+    places = {"DATA": sound, "FOLDER": folder, "MALFORMED": malformed, "DATA.csv": f"{sound}.csv"}
     with pytest.raises(SmolflowError, match=said):
-        command(*[word.replace("DATA", str(sound)).replace("FOLDER", str(folder)) for word in words])
+        command(*[places.get(word, word) for word in words])
