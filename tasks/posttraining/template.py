@@ -30,9 +30,8 @@ def template_text(config: ChatTemplate) -> str:
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(
-            f"the chat template cannot be read: {error}", where="posttraining.template.path", do="give a Jinja file"
-        ) from None
+        do = "name smollm3 or chatml, or give a Jinja file"
+        raise ConfigError(f"the chat template cannot be read: {error}", where="posttraining.template.path", do=do) from None
     require_markers(text, str(path))
     if config.kind == "file":
         return text
