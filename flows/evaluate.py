@@ -11,7 +11,7 @@ KIND = StageKind("evaluate", 2, "measure on held-out text", craft="evaluation")
 def add(plan: Plan, *, model: Node | None, checkpoint: Node, tokenizer: Node, shards: Node, curate: Node) -> Node:
     """What is measured, the shards (for the bigram it must beat) and held-out text in; statistics and tables out.
 
-    `evaluation.backend` decides what is measured: megatron reads the training checkpoint and the tokenizer, every other the converted model.
+    `evaluation.backend` decides what is measured: megatron reads the training checkpoint and the tokenizer, the others the converted model.
 
     Raises:
         ConfigError: the backend needs a converted model, and nothing converts it.

@@ -40,10 +40,14 @@ class StageDisplay:
         self._node, self._desk, self._log = node, desk, log
         self._bar: UUID | None = None
         self._shown = self._logged = 0.0
-        root = runtime.flow_run.root_flow_run_id
-        nested = Parent.playbook(str(root)) if root and root != runtime.flow_run.id else None
         self._tracker = Tracker.for_stage(
-            desk.site, desk.plan.recipe.name, node.name, node.workspace_key, desk.job_dir(node), parent=nested, params=_flat(node.hashed)
+            desk.site,
+            desk.plan.recipe.name,
+            node.name,
+            node.workspace_key,
+            desk.job_dir(node),
+            parent=playbook_above(),
+            params=_flat(node.hashed),
         )
 
     def __enter__(self) -> Self:
@@ -91,6 +95,12 @@ class StageDisplay:
         create_image_artifact(
             loss_image(folder / "metrics.jsonl"), key=artifact_key(f"loss-{self._node.name}"), description="training loss"
         )
+
+
+def playbook_above() -> Parent | None:
+    """The MLflow run of the playbook run that this flow run is part of, if any."""
+    root = runtime.flow_run.root_flow_run_id
+    return Parent.playbook(str(root)) if root and root != runtime.flow_run.id else None
 
 
 def playbook_in_mlflow(desk: Desk) -> AbstractContextManager[None]:

@@ -12,7 +12,7 @@ from flows.fence import Fence
 from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference, StageName
 from flows.plan import Node, StageKind
-from flows.show import StageDisplay, artifact_key
+from flows.show import StageDisplay, artifact_key, playbook_above
 from flows.stage import Watch, find, perform
 from flows.sweep import Sweep
 
@@ -31,7 +31,7 @@ def run_here(node: Node, desk: Desk, pool: str, wait: float = 0.0) -> str:
     log, fence = get_run_logger(), Fence()
     with StageDisplay(node, desk, log) as display:
         if node.arms and find(node, desk) is None:
-            Sweep(node, desk, pool, log, display.progress, fence.check, artifact_key(f"runs-{node.name}")).run()
+            Sweep(node, desk, pool, log, display.progress, fence.check, artifact_key(f"runs-{node.name}"), playbook_above()).run()
         outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during, wait))
         display.done(outcome)
     return node.fingerprint

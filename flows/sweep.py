@@ -46,6 +46,8 @@ class Sweep:
     progress: Progress
     check: Callable[[], None]
     table_key: str
+    within: Parent | None = None
+    """MLflow run that the sweep's own is nested in."""
     _over: threading.Event = field(default_factory=threading.Event)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _shares: dict[str, float] = field(default_factory=dict)
@@ -121,7 +123,7 @@ class Sweep:
             return
         tracker = Tracker.for_stage(
             desk.site, desk.plan.recipe.name, one.name, one.workspace_key, desk.job_dir(one),
-            title=f"{arm.label} {one.name}", parent=Parent(name=self.node.name, key=f"{self.node.name}-{self.node.workspace_key}"),
+            title=f"{arm.label} {one.name}", parent=Parent(name=self.node.name, key=f"{self.node.name}-{self.node.workspace_key}", within=self.within),
         )  # fmt: skip
 
         def tell(part: float, total: float, note: str) -> None:

@@ -20,8 +20,8 @@ BESIDE_SPOOL = "beside.jsonl"
 """Points of the same run from others than its worker, whose own spool is cut and rewritten by a resume."""
 STATE = "tracking.json"
 KEY = "smolflow.key"
-_ONE_PARENT = threading.Lock()
 """Tag that finds a run again from any machine, with an empty scratch folder too."""
+_ONE_PARENT = threading.RLock()
 
 
 _PLACE = {SPOOL: "position", BESIDE_SPOOL: "beside"}
@@ -46,6 +46,8 @@ class Parent(Config):
     """Its name."""
     key: str
     """Value of the tag that finds it."""
+    within: Parent | None = None
+    """The run that it is itself nested in."""
 
     @classmethod
     def playbook(cls, run: str) -> Self:
@@ -186,7 +188,11 @@ class Shipper:
 
 def _parent(server: Mlflow, experiment: str, parent: Parent) -> str:
     with _ONE_PARENT:  # runs of one sweep begin side by side, and none may make a parent of its own
-        return server.find_run(experiment, KEY, parent.key) or server.create_run(experiment, parent.name, {KEY: parent.key})
+        known = server.find_run(experiment, KEY, parent.key)
+        if known is not None:
+            return known
+        above = {"mlflow.parentRunId": _parent(server, experiment, parent.within)} if parent.within else {}
+        return server.create_run(experiment, parent.name, {KEY: parent.key, **above})
 
 
 def load(folder: Path) -> Ledger | None:
