@@ -121,15 +121,14 @@ class Sweep:
             run_elsewhere(one, desk, where, low_priority=True)
             self._advance(arm.label, done + share, one.name)
             return
-        tracker = Tracker.for_stage(
-            desk.site, desk.plan.recipe.name, one.name, one.workspace_key, desk.job_dir(one),
-            title=f"{arm.label} {one.name}", parent=Parent(name=self.node.name, key=f"{self.node.name}-{self.node.workspace_key}", within=self.within),
-        )  # fmt: skip
+        parent = Parent(name=self.node.name, key=f"{self.node.name}-{self.node.workspace_key}", within=self.within)
+        title, recipe, folder = f"{arm.label} {one.name}", desk.plan.recipe.name, desk.job_dir(one)
+        tracker = Tracker.for_stage(desk.site, recipe, one.name, one.workspace_key, folder, title=title, parent=parent)
 
         def tell(part: float, total: float, note: str) -> None:
-            self._advance(arm.label, done + share * (part / total if total else 0.0), f"{arm.label} {one.name}: {note}")
+            self._advance(arm.label, done + share * (part / total if total else 0.0), f"{title}: {note}")
 
-        outcome = perform(one, desk, Watch(self.log, tell, self._check, tracker.shipping(desk.job_dir(one)), WAIT_SECONDS))
+        outcome = perform(one, desk, Watch(self.log, tell, self._check, tracker.shipping(folder), WAIT_SECONDS))
         self.log.info("%s %s %s in %.1f s", arm.label, one.name, outcome.state, outcome.seconds)
 
     def _lanes(self, arms: list[Arm]) -> int:
