@@ -80,19 +80,19 @@ def _offer(flow: Flow[..., Any], entrypoint: str, pool: str) -> Deployable:
 
 
 def _backlog(site: Site, home: str) -> Deployable:
-    """The names of the backlog as choices, and a schedule that also trains the baseline once more."""
+    """The names of the backlog as choices, and a schedule."""
     from flows.backlog import backlog
     from tasks.ablation.backlog import load
 
     offered = _offer(backlog, "flows.backlog.backlog", home)
     names = [one.name for one in load(site.backlog).modifications]
-    schedules = [_schedule(site.backlog_cron, canary=True)] if site.backlog_cron else []
+    schedules = [_schedule(site.backlog_cron)] if site.backlog_cron else []
     return replace(offered, tags=("backlog",), choices={"items": names}, schedules=schedules)
 
 
-def _schedule(cron: str, **parameters: Any) -> DeploymentScheduleCreate:
+def _schedule(cron: str) -> DeploymentScheduleCreate:
     try:
-        return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone="UTC"), parameters=parameters, slug="backlog")
+        return DeploymentScheduleCreate(schedule=CronSchedule(cron=cron, timezone="UTC"), slug="backlog")
     except ValueError:
         raise ConfigError(f"backlog_cron is no cron: '{cron}'", do="write for example '0 3 * * 0', Sundays at three") from None
 

@@ -47,7 +47,7 @@ def backlog(
     tokens: Tokens = 0,
     pool: Pool = "cpu",
     device_hours: DeviceHours = 24.0,
-    canary: Canary = False,
+    canary: Canary = True,
 ) -> State:
     """Modifications of the backlog, judged over a recipe.
 
@@ -59,7 +59,7 @@ def backlog(
         tokens: of every run; 0: those of the recipe's own court, or a share of its first phase.
         pool: the work pool this run is on; stages of other pools run as deployments there.
         device_hours: what the court may take; 0: no bound but the recipe's own.
-        canary: train the baseline again and compare it with the recorded run.
+        canary: train the baseline again, once a week, and compare it with the recorded run.
     """
     log, start = get_run_logger(), Desk.of(recipe, overrides)
     given, waiting = load(recipe, overrides, start.store), load_backlog(start.site.backlog)

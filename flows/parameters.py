@@ -45,5 +45,5 @@ DeviceHours = Annotated[
 ]
 Canary = Annotated[
     bool,
-    _shown("Canary", "Also train the baseline once more and compare it with the recorded run: have libraries or hardware moved?"),
+    _shown("Canary", "Train the baseline once more, in each week once, beside the recorded run: have libraries or hardware moved?"),
 ]

@@ -23,11 +23,11 @@ def backlog_of(given: Site) -> Deployable:
     return found
 
 
-def test_the_backlog_is_offered_on_the_playbooks_pool_weekly_with_the_canary(tmp_path: Path) -> None:
+def test_the_backlog_is_offered_on_the_playbooks_pool_weekly(tmp_path: Path) -> None:
     found = backlog_of(site(tmp_path, pools={"cpu": {}, "main": {}}, stage_pools={"playbook": "main"}))
     (schedule,) = found.schedules
     assert (found.pool, found.parameters) == ("main", {"pool": "main"})
-    assert (schedule.schedule.cron, schedule.schedule.timezone, schedule.parameters) == ("0 3 * * 0", "UTC", {"canary": True})
+    assert (schedule.schedule.cron, schedule.schedule.timezone) == ("0 3 * * 0", "UTC")
 
 
 def test_a_person_s_own_backlog_gives_the_choices(tmp_path: Path) -> None:

@@ -17,17 +17,17 @@ from infra.site import CHECKOUT
 from tests.e2e.driving import Stack, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
-CASE: dict[str, Any] = {"recipe": "smoke-court", "tokens": 4096, "device_hours": 0}
+CASE: dict[str, Any] = {"recipe": "smoke-court", "tokens": 4096, "device_hours": 0, "canary": False}
 ITEMS = ["z-loss", "less-weight-decay"]
 NAMES = [one["name"] for one in yaml.safe_load((CHECKOUT / "deployments" / "backlog.yaml").read_text())["modifications"]]
 
 
 @pytest.fixture(scope="module")
-def swept(smoke: Stack) -> Stack:
+def swept(line_stack: Stack) -> Stack:
     """The stack after two sweeps over one baseline, started in the same moment."""
-    runs = [smoke.submit("backlog/cpu", **CASE, items=[item]) for item in ITEMS]
-    assert [smoke.ends(run, 500) for run in runs] == ["COMPLETED", "COMPLETED"]
-    return smoke
+    runs = [line_stack.submit("backlog/cpu", **CASE, items=[item]) for item in ITEMS]
+    assert [line_stack.ends(run, 700) for run in runs] == ["COMPLETED", "COMPLETED"]
+    return line_stack
 
 
 @pytest.fixture
@@ -94,15 +94,15 @@ def test_garbage_collection_keeps_the_decisions(swept: Stack) -> None:
 def test_a_scheduled_run_appears_and_completes_and_up_leaves_the_schedule_alone(deployment: dict[str, Any], swept: Stack) -> None:
     assert deployment["parameter_openapi_schema"]["properties"]["items"]["items"]["enum"] == NAMES
     (schedule,) = deployment["schedules"]
-    assert (schedule["schedule"]["cron"], schedule["active"], schedule["parameters"]) == ("0 3 * * 0", True, {"canary": True})
+    assert (schedule["schedule"]["cron"], schedule["active"]) == ("0 3 * * 0", True)
     place = f"{swept.prefect}/api/deployments/{deployment['id']}"
     often = {"schedule": {"cron": "* * * * *", "timezone": "UTC"}}
     httpx.patch(f"{place}/schedules/{schedule['id']}", json=often, timeout=30).raise_for_status()
-    chosen = {"pool": "cpu", **CASE, "items": ["z-loss"]}
+    chosen = {"pool": "cpu", **CASE, "items": ["z-loss"], "canary": True}
     httpx.patch(place, json={"parameters": chosen}, timeout=30).raise_for_status()
     swept.command("up")
     again = registered(swept)
-    assert [(one["schedule"]["cron"], one["parameters"]) for one in again["schedules"]] == [("* * * * *", {"canary": True})]
+    assert [one["schedule"]["cron"] for one in again["schedules"]] == ["* * * * *"]
     assert again["parameters"] == chosen
 
     def first() -> dict[str, Any] | None:
@@ -137,21 +137,21 @@ def test_what_cannot_be_tested_is_refused_by_the_form_or_ends_with_the_reason(sw
     assert "depends on 'rope-everywhere', which is proposed" in swept.flow_run(run)["state"]["message"]
 
 
-def test_only_a_named_adoption_changes_what_is_trained(smoke: Stack) -> None:
-    smoke.command("run", "court-main", "--recipe", "smoke-court", timeout=400)
-    court = smoke.json("court", "main", "--recipe", "smoke-court")
+def test_only_a_named_adoption_changes_what_is_trained(swept: Stack) -> None:
+    swept.command("run", "court-main", "--recipe", "smoke-court", timeout=400)
+    court = swept.json("court", "main", "--recipe", "smoke-court")
     assert court["court"]["accepted"], "muon is far better at this size"
-    before = [row for row in smoke.json("explain", "--recipe", "smoke-court") if row["stage"] == "court-main"]
+    before = [row for row in swept.json("explain", "--recipe", "smoke-court") if row["stage"] == "court-main"]
     fingerprint = court["fingerprint"]
-    said = smoke.command("adopt", fingerprint[:12], "--recipe", "smoke-court", "--by", "Ada", "--output", "next.yaml").stdout
+    said = swept.command("adopt", fingerprint[:12], "--recipe", "smoke-court", "--by", "Ada", "--output", "next.yaml").stdout
     assert "baseline v2, adopted by Ada" in said and "muon" in said
-    lineage = yaml.safe_load((smoke.root / "next.yaml").read_text())["baseline"]
+    lineage = yaml.safe_load((swept.root / "next.yaml").read_text())["baseline"]
     assert (lineage["version"], lineage["by"], lineage["court"]) == (2, "Ada", fingerprint)
-    trained = {row["stage"]: row["fingerprint"] for row in smoke.json("explain", "--recipe", "next.yaml")}
-    assert trained["train-stable"] != smoke.fingerprints()["train-stable"]
-    assert [row for row in smoke.json("explain", "--recipe", "smoke-court") if row["stage"] == "court-main"] == before
-    assert "exists already" in smoke.refused("adopt", fingerprint, "--recipe", "smoke-court", "--by", "Ada", "--output", "next.yaml")
-    assert "another baseline" in smoke.refused("adopt", fingerprint, "--recipe", "next.yaml", "--by", "Ada")
-    assert "0 courts begin with 'ffff'" in smoke.refused("adopt", "ffff", "--recipe", "smoke-court", "--by", "Ada")
-    assert "--by NAME" in smoke.refused("adopt", fingerprint, "--recipe", "smoke-court", "--by", " ")
-    (smoke.root / "next.yaml").unlink()
+    trained = {row["stage"]: row["fingerprint"] for row in swept.json("explain", "--recipe", "next.yaml")}
+    assert trained["train-stable"] != swept.fingerprints()["train-stable"]
+    assert [row for row in swept.json("explain", "--recipe", "smoke-court") if row["stage"] == "court-main"] == before
+    assert "exists already" in swept.refused("adopt", fingerprint, "--recipe", "smoke-court", "--by", "Ada", "--output", "next.yaml")
+    assert "another baseline" in swept.refused("adopt", fingerprint, "--recipe", "next.yaml", "--by", "Ada")
+    assert "0 courts begin with 'ffff'" in swept.refused("adopt", "ffff", "--recipe", "smoke-court", "--by", "Ada")
+    assert "--by NAME" in swept.refused("adopt", fingerprint, "--recipe", "smoke-court", "--by", " ")
+    (swept.root / "next.yaml").unlink()

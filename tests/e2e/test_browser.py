@@ -91,43 +91,44 @@ def test_a_run_started_from_the_form_completes(page: Page, smoke: Stack, tmp_pat
     assert page.outside() == []
 
 
-def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Page, smoke: Stack, tmp_path: Path) -> None:
+def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Page, line_stack: Stack, tmp_path: Path) -> None:
     """Items chosen from the list, seeds and tokens typed in; then the run's page, its menu, and what the retry leaves."""
-    deployment = httpx.get(f"{smoke.prefect}/api/deployments/name/backlog/cpu").json()["id"]
+    deployment = httpx.get(f"{line_stack.prefect}/api/deployments/name/backlog/cpu").json()["id"]
 
     def form() -> None:
-        page.open(f"{smoke.prefect}/v2/deployments/deployment/{deployment}/run", height=1600)
+        page.open(f"{line_stack.prefect}/v2/deployments/deployment/{deployment}/run", height=1600)
         page.fill(labelled("Recipe"), "smoke-court")
         page.fill(labelled("Tokens"), "4096")
         page.fill("document.querySelectorAll('form input[type=number]')[1]", "7")
         page.click("Select")
         page.click("less-weight-decay")
         page.press("Escape")
+        page.value(f"{labelled('Canary')}.click()")
         page.picture(tmp_path / "form.png")
 
-    run = submitted(page, smoke, deployment, form)
+    run = submitted(page, line_stack, deployment, form)
     chosen = {"recipe": "smoke-court", "items": ["less-weight-decay"], "seeds": [0, 7], "tokens": 4096, "pool": "cpu", "canary": False}
     assert {name: run["parameters"].get(name) for name in chosen} == chosen
 
-    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
     page.click("Task Runs", 120)
     shown(page, "baseline.0", 200)
     page.click("Open menu")
     page.click("Cancel")
     page.click("Cancel Flow Run")
-    state_of(page, smoke, run["id"], "CANCELLED", 120)
-    wait_until(lambda: not smoke.ranks(), 30, "a cancelled sweep leaves processes")
+    state_of(page, line_stack, run["id"], "CANCELLED", 120)
+    wait_until(lambda: not line_stack.ranks(), 30, "a cancelled sweep leaves processes")
 
-    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
     shown(page, "Cancelled")
     page.click("Open menu")
     page.click("Retry")
     shown(page, "Will become")
     page.click("Retry")
-    wait_until(lambda: page.text() and smoke.flow_run(run["id"])["run_count"] == 2, 120, "the run was not taken again")
-    state_of(page, smoke, run["id"], "COMPLETED", 400)
-    assert "less-weight-decay" in smoke.flow_run(run["id"])["state"]["message"]
-    page.open(f"{smoke.prefect}/v2/runs/flow-run/{run['id']}")
+    wait_until(lambda: page.text() and line_stack.flow_run(run["id"])["run_count"] == 2, 120, "the run was not taken again")
+    state_of(page, line_stack, run["id"], "COMPLETED", 400)
+    assert "less-weight-decay" in line_stack.flow_run(run["id"])["state"]["message"]
+    page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
     page.click("Artifacts")
     shown(page, "verdicts-smoke-court")
     assert colours(page.picture(tmp_path / "sweep.png")) > 20
