@@ -25,8 +25,9 @@ __all__ = ["PHASE", "Arm", "arm_overrides", "arm_phase", "expand", "qualificatio
 
 PHASE = "arm"
 """Name of the one phase that a run trains for itself."""
-CURVE = 10
-"""Points of the held-out curve of a run."""
+CURVE, CURVE_SEQUENCES = 5, 8
+"""Points of the held-out curve of a run, and sequences of each source behind a point: it is there to be looked at. Ten points of 16
+sequences took a third of the time of a run of 50 steps."""
 LONG = 2000
 """Steps between checkpoints of a run that is longer than that."""
 _PLAIN = re.compile(r"[a-z0-9.,_+-]{1,24}")
@@ -151,6 +152,7 @@ def _phase(own: Phase, tokens: int, schedule: dict[str, Any], layout: Layout, wh
         "layout": layout.model_dump(mode="json"),
         "checkpoint_every": min(steps, LONG),
         "evaluate_every": max(1, math.ceil(steps / CURVE)),
+        "evaluation_sequences": min(own.evaluation_sequences, CURVE_SEQUENCES),
         "log_every": max(1, min(own.log_every, steps // 100)),
     }
     return Phase.parse(own.model_dump(mode="json") | fields, where)

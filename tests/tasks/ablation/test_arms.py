@@ -90,7 +90,7 @@ def test_a_run_is_the_recipe_with_one_short_phase(smoke: Recipe) -> None:
     assert (phase.name, phase.tokens, phase.steps, phase.layout) == ("arm", 40_960, 40, Layout(micro_batch_size=4, data_parallel_size=2))
     assert (phase.mixture, phase.sequence_length, phase.global_batch_size) == (own.mixture, own.sequence_length, own.global_batch_size)
     assert (phase.schedule.shape, phase.schedule.learning_rate, phase.schedule.final_fraction) == ("linear", 5e-3, 0.1)
-    assert (phase.schedule.warmup_steps, phase.checkpoint_every, phase.evaluate_every) == (2, 40, 4)
+    assert (phase.schedule.warmup_steps, phase.checkpoint_every, phase.evaluate_every) == (2, 40, 8)
 
 
 def test_warm_up_and_shape_are_the_phases_own_unless_the_court_says_so(smoke: Recipe) -> None:
@@ -109,7 +109,7 @@ def test_warm_up_and_shape_are_the_phases_own_unless_the_court_says_so(smoke: Re
 def test_a_long_run_has_checkpoints_on_its_way(smoke: Recipe) -> None:
     case = court(tokens=10_000 * 1024)
     (phase,) = run(case, arms(case, smoke)["baseline"], smoke).training.phases
-    assert (phase.steps, phase.checkpoint_every, phase.evaluate_every) == (10_000, 2000, 1000)
+    assert (phase.steps, phase.checkpoint_every, phase.evaluate_every) == (10_000, 2000, 2000)
 
 
 def test_a_later_courts_arm_goes_on_from_the_phases_before_it(smoke: Recipe) -> None:
