@@ -110,9 +110,10 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
     chosen = {"recipe": "smoke-court", "items": ["less-weight-decay"], "seeds": [0, 7], "tokens": 4096, "pool": "cpu", "canary": False}
     assert {name: run["parameters"].get(name) for name in chosen} == chosen
 
+    wait_until(lambda: "baseline.0 train-arm" in tasks_of(line_stack, run["id"]), 300, "no run of the sweep has begun")
     page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
-    page.click("Task Runs", 120)
-    shown(page, "baseline.0", 200)
+    page.click("Task Runs")
+    shown(page, "baseline.0")
     page.click("Open menu")
     page.click("Cancel")
     page.click("Cancel Flow Run")
@@ -132,6 +133,12 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
     page.click("Artifacts")
     shown(page, "verdicts-smoke-court")
     assert colours(page.picture(tmp_path / "sweep.png")) > 20
+
+
+def tasks_of(stack: Stack, run: str) -> list[str]:
+    """Names of the tasks of a flow run."""
+    body = {"flow_runs": {"id": {"any_": [run]}}, "limit": 200}
+    return [one["name"] for one in httpx.post(f"{stack.prefect}/api/task_runs/filter", json=body, timeout=30).json()]
 
 
 def labelled(label: str) -> str:
