@@ -112,8 +112,7 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
 
     wait_until(lambda: "baseline.0 train-arm" in tasks_of(line_stack, run["id"]), 300, "no run of the sweep has begun")
     page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
-    page.click("Task Runs")
-    shown(page, "baseline.0")
+    shown_in(page, "Task Runs", "baseline.0")
     page.click("Open menu")
     page.click("Cancel")
     page.click("Cancel Flow Run")
@@ -130,8 +129,7 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
     state_of(page, line_stack, run["id"], "COMPLETED", 400)
     assert "less-weight-decay" in line_stack.flow_run(run["id"])["state"]["message"]
     page.open(f"{line_stack.prefect}/v2/runs/flow-run/{run['id']}")
-    page.click("Artifacts")
-    shown(page, "verdicts-smoke-court")
+    shown_in(page, "Artifacts", "verdicts-smoke-court")
     assert colours(page.picture(tmp_path / "sweep.png")) > 20
 
 
@@ -149,6 +147,11 @@ def labelled(label: str) -> str:
 def shown(page: Page, words: str, seconds: float = 60) -> None:
     """Wait until a reader sees these words."""
     wait_until(lambda: words in page.text(), seconds, f"the page does not show '{words}'")
+
+
+def shown_in(page: Page, tab: str, words: str) -> None:
+    """Press a tab until its words are seen: a press before the page has its data falls flat."""
+    wait_until(lambda: page.click(tab) or words in page.text(), 60, f"tab '{tab}' does not show '{words}'")
 
 
 def state_of(page: Page, stack: Stack, run: str, kind: str, seconds: float) -> None:
