@@ -178,6 +178,7 @@ class _Trainer:
         if self._telemetry is not None:
             self._telemetry.close()
         gc.unfreeze()
+        self._engine.close()
         dist.barrier()
 
     def summary(self, step: int) -> dict[str, object]:

@@ -65,7 +65,7 @@ def test_killed_ranks_are_told_and_the_rest_ends_with_the_losses_of_an_undisturb
             process.kill()
     _, said = first.communicate(timeout=90)
     assert first.returncode == 1
-    assert "Root Cause" in said and "SIGKILL" in said, said
+    assert "SIGKILL" in said, said
     assert "ran out of memory, or somebody ended it" in said
     assert "run the same command again" in said
     second = smoke.started(*stage)

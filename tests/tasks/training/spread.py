@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,12 +79,15 @@ CASES: dict[str, Case] = {
 }
 
 
-def build(case: Case, seed: int | None) -> Engine:
-    """An engine at the case's layout, in place of whatever layout was set up before."""
-    parallel.destroy(keep_processes=True)
+@contextmanager
+def built(case: Case, seed: int | None) -> Iterator[Engine]:
+    """An engine at the case's layout, which is left afterwards."""
     parallel.initialise(case.layout, seed=7, timeout_seconds=60)
     model = MODEL.model_copy(update={"document_masking": case.masking})
-    return Engine(model, case.layout, Precision(), OptimizerConfig(kind=case.optimizer), LENGTH, seed=seed)  # type: ignore[arg-type]
+    engine = Engine(model, case.layout, Precision(), OptimizerConfig(kind=case.optimizer), LENGTH, seed=seed)  # type: ignore[arg-type]
+    yield engine
+    engine.close()
+    parallel.destroy(keep_processes=True)
 
 
 def train(engine: Engine, case: Case, first: int, last: int) -> list[tuple[float, float]]:
@@ -103,23 +108,39 @@ def _named(names: str) -> list[str]:
 
 def losses(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Train every case of this world size for 20 steps."""
-    return {name: train(build(CASES[name], seed=5), CASES[name], 1, STEPS) for name in _named("CASES")}
+    found = {}
+    for name in _named("CASES"):
+        with built(CASES[name], seed=5) as engine:
+            found[name] = train(engine, CASES[name], 1, STEPS)
+    return found
+
+
+def threads(folder: Path) -> list[int]:
+    """Threads of this process after each of three engines has come and gone."""
+    found = []
+    for _ in range(3):
+        with built(CASES["dp2"], seed=5) as engine:
+            train(engine, CASES["dp2"], 1, 2)
+        del engine
+        gc.collect()
+        found.append(len(list(Path("/proc/self/task").iterdir())))
+    return found
 
 
 def save(folder: Path) -> dict[str, list[tuple[float, float]]]:
     """Train every case for 5 steps, save, and train 3 more: those are returned."""
     found = {}
     for name in _named("CASES"):
-        engine = build(CASES[name], seed=5)
-        train(engine, CASES[name], 1, SAVED_AT)
-        place = folder / name
-        if dist.get_rank() == 0:
-            shutil.rmtree(place, ignore_errors=True)
-            place.mkdir(parents=True)
-        dist.barrier()
-        with engine.weights_in_place():
-            checkpoint.save(place, engine.chunks, engine.optimizer)
-        found[name] = train(engine, CASES[name], SAVED_AT + 1, SAVED_AT + AFTER)
+        with built(CASES[name], seed=5) as engine:
+            train(engine, CASES[name], 1, SAVED_AT)
+            place = folder / name
+            if dist.get_rank() == 0:
+                shutil.rmtree(place, ignore_errors=True)
+                place.mkdir(parents=True)
+            dist.barrier()
+            with engine.weights_in_place():
+                checkpoint.save(place, engine.chunks, engine.optimizer)
+            found[name] = train(engine, CASES[name], SAVED_AT + 1, SAVED_AT + AFTER)
     return found
 
 
@@ -131,9 +152,9 @@ def resume(folder: Path) -> dict[str, list[tuple[float, float]]]:
         case = CASES[loaded]
         if case.world != int(os.environ["WORLD_SIZE"]):
             continue
-        engine = build(case, seed=None)
-        checkpoint.load(folder / saved, engine.chunks, engine.optimizer)
-        found[pair] = train(engine, case, SAVED_AT + 1, SAVED_AT + AFTER)
+        with built(case, seed=None) as engine:
+            checkpoint.load(folder / saved, engine.chunks, engine.optimizer)
+            found[pair] = train(engine, case, SAVED_AT + 1, SAVED_AT + AFTER)
     return found
 
 

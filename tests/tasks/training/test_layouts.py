@@ -58,6 +58,12 @@ def test_rarer_layouts_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert_same_losses(tmp_path, ["one", "muon one", *RARE], monkeypatch)
 
 
+def test_an_engine_that_is_closed_leaves_no_threads(tmp_path: Path) -> None:
+    """Left behind they cost half a core for every thousand, and an engine has 48. Megatron-core itself keeps one group of a layout: 3."""
+    (found,) = collective(tmp_path, [2], "tests.tasks.training.spread:threads").values()
+    assert found[-1] - found[0] <= 3 * 2, found
+
+
 def assert_goes_on(folder: Path, pairs: list[tuple[str, str]], monkeypatch: pytest.MonkeyPatch, timeout: float) -> None:
     saved = run(folder, sorted({a for a, _ in pairs}), "save", monkeypatch, timeout)
     monkeypatch.setenv("PAIRS", "|".join(f"{a}>{b}" for a, b in pairs))

@@ -17,7 +17,7 @@ from models import parallel
 from models.layout import Layout
 from tasks.training import checkpoint
 from tasks.training.engine import Engine
-from tests.tasks.training.spread import CASES, build
+from tests.tasks.training.spread import CASES, built
 
 
 class Hostile:
@@ -60,7 +60,8 @@ def plant_object(folder: Path, hostile: Any) -> None:
 @pytest.fixture
 def engine() -> Iterator[Engine]:
     parallel.destroy()
-    yield build(CASES["one"], seed=5)
+    with built(CASES["one"], seed=5) as engine:
+        yield engine
     parallel.destroy()
 
 
