@@ -19,11 +19,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flows.baseline import baseline_run
+from flows.baseline import bare, baseline_run
 from flows.desk import Desk
 from flows.plan import Arm
 from flows.stage import Watch, already_there, perform
 from infra.site import load as load_site
+from tasks.ablation.config import Court
 from tasks.ablation.results import BASELINE
 from tasks.ablation.verdict import Terms, effects
 from tasks.evaluation import read_scores
@@ -69,9 +70,8 @@ def desk_of(tokens: int, seeds: Sequence[int]) -> Desk:
     return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
 
 
-def aa_runs(desk: Desk) -> list[Arm]:
+def aa_runs(desk: Desk, case: Court) -> list[Arm]:
     """Runs of the baseline alone: every sweep is two of them against two others."""
-    case = desk.plan.written.ablations.courts[0]
     return [baseline_run(desk.plan, case, seed) for seed in range(2 * AA_SWEEPS * AA_SEEDS)]
 
 
@@ -84,7 +84,8 @@ def planted_runs(desk: Desk) -> list[Arm]:
 def experiments() -> dict[str, tuple[Desk, list[Arm]]]:
     """Name -> recipe and runs."""
     aa, planted = desk_of(AA_TOKENS, [0]), desk_of(PLANTED_TOKENS, SEEDS[BASELINE])
-    return {"planted": (planted, planted_runs(planted)), "aa": (aa, aa_runs(aa))}
+    plain = bare(aa)
+    return {"planted": (planted, planted_runs(planted)), "aa": (plain, aa_runs(plain, aa.plan.written.ablations.courts[0]))}
 
 
 def train(lanes: int) -> None:
@@ -99,7 +100,7 @@ def train(lanes: int) -> None:
 
     for name, (desk, arms) in experiments().items():
         print(f"{name}: {len(arms)} runs", flush=True)
-        for node in desk.plan.needed_first(desk.plan.node("court-proof")):
+        for node in arms[0].plan.upstream(arms[0].train):
             perform(node, desk, _watch())
         with ThreadPoolExecutor(lanes) as pool:
             list(pool.map(lambda arm, desk=desk: one(desk, arm), arms))  # type: ignore[misc]

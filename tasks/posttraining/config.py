@@ -23,7 +23,7 @@ class ChatSource(Config):
     name: str
     """Name in tables and plots."""
     uri: str
-    """Where it is read from: `hf:owner/dataset`, a folder or any fsspec URL of Parquet or JSON lines."""
+    """Where it is read from: `hf:owner/dataset`, a folder or any fsspec URL of Parquet or JSON lines; `generated:SKILL` makes items."""
     subset: str = ""
     """Configuration of a Hugging Face dataset."""
     split: str = "train"
@@ -33,7 +33,7 @@ class ChatSource(Config):
     weight: float = Field(default=1.0, gt=0)
     """Share of its examples that is used (1: all of them)."""
     examples: int | None = Field(default=None, ge=1)
-    """Published number of examples; unset: unknown."""
+    """Number of examples: of a generated skill how many are made (needed there), else as published; unset: unknown."""
     tokens: int | None = Field(default=None, ge=1)
     """Published number of tokens; unset: unknown."""
 
@@ -108,11 +108,35 @@ class PostPlacement(Config):
     """Steps between checkpoints."""
 
 
-class SftConfig(Config):
+class Lora(Config):
+    """Low-rank adapters on every linear layer."""
+
+    rank: int = Field(default=16, ge=1)
+    """Rank of the update."""
+    alpha: float = Field(default=32.0, gt=0)
+    """Scale; the update is multiplied by alpha / rank."""
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    """Dropout before the adapter."""
+
+
+class Step(Config):
+    """What every training step after pretraining has: a name, the model it starts from, and what it may not cost."""
+
+    name: str = Field(default="main", pattern=r"^[a-z0-9][a-z0-9-]*$")
+    """Its stage is called KIND-NAME, for example `sft-main`."""
+    parent: str = "pretrained"
+    """Model it starts from: `pretrained` (the converted last phase) or another step's stage, for example `sft-main`."""
+    seed: int = 0
+    """Seed of data order, dropout and sampling."""
+    max_regression: Gate[float] = Field(default=0.05, ge=0, le=1)
+    """Largest drop of held-out accuracy against its parent that does not stop the line, in the mean over skills and modes (1: any)."""
+    placement: Placement[PostPlacement] = PostPlacement()
+    """Where it runs."""
+
+
+class SftConfig(Step):
     """Supervised fine-tuning: first, cheap, and the baseline everything after it is measured against."""
 
-    base: str = "pretrained"
-    """`pretrained` (the last training phase) or `train-<phase>`."""
     sources: list[ChatSource] = Field(min_length=1)
     """Conversations, balanced by tokens and not by examples."""
     schedule: Schedule = Schedule(learning_rate=1e-5)
@@ -131,17 +155,36 @@ class SftConfig(Config):
     """Largest gradient norm."""
     weight_decay: float = Field(default=0.0, ge=0)
     """Decoupled weight decay."""
-    placement: Placement[PostPlacement] = PostPlacement()
-    """Where it runs."""
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    """Decay of the second moment."""
+    lora: Lora | None = None
+    """Train low-rank adapters instead of all weights; they are merged into the model that the stage leaves."""
 
 
-class PreferenceConfig(Config):
+class PairConfig(Config):
+    """Pairs made by the parent itself: answers sampled per prompt, a verified one chosen, a wrong one rejected (stage `pairs-NAME`)."""
+
+    samples: int = Field(default=6, ge=2)
+    """Answers sampled per prompt."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Sampling temperature."""
+    max_answer_tokens: int = Field(default=48, ge=1)
+    """Longest answer."""
+    heldout_share: float = Field(default=0.1, ge=0, lt=1)
+    """Share of the pairs kept back for margin and pair accuracy."""
+
+
+class PreferenceConfig(Step):
     """Preference optimisation from pairs of a chosen and a rejected answer."""
 
     sources: list[ChatSource] = Field(min_length=1)
-    """Pairs; most losses overfit after one pass, so share them out and iterate."""
+    """Pairs, or with `pairs` the prompts they are made for; most losses overfit after one pass, so share them out and iterate."""
+    pairs: PairConfig | None = None
+    """Make the pairs on policy; unset: the sources hold them (`chosen`, `rejected`)."""
     loss: PreferenceLoss = "apo_zero"
     """`sigmoid` is plain DPO; `apo_zero` did the least collateral damage for SmolLM3."""
+    sft_weight: float = Field(default=0.0, ge=0)
+    """Weight of a likelihood term on the chosen answer. At tiny scale `apo_zero` alone destroys the skill that 1.0 keeps."""
     beta: float = Field(default=0.05, gt=0)
     """Strength of the pull to the reference: a larger beta deviates less."""
     schedule: Schedule = Schedule(learning_rate=1e-6, warmup_ratio=0.1)
@@ -154,10 +197,8 @@ class PreferenceConfig(Config):
     """Longest prompt and answer together, in tokens."""
     clip_grad: float = Field(default=0.2, gt=0)
     """Largest gradient norm."""
-    seeds: list[int] = Field(default=[0], min_length=1)
-    """One run per seed; a merge can average them into a soup."""
-    placement: Placement[PostPlacement] = PostPlacement()
-    """Where it runs."""
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    """Decay of the second moment."""
 
 
 class OverlongPenalty(Config):
@@ -175,19 +216,52 @@ class OverlongPenalty(Config):
         return self
 
 
-class ReinforcementConfig(Config):
+class Alarms(Config):
+    """Signs that a policy games its reward or falls apart; windows are in steps."""
+
+    window: int = Field(default=10, ge=2)
+    """Steps that are averaged on either side of a comparison."""
+    max_length_growth: float = Field(default=3.0, gt=1)
+    """Mean answer length against the first window's that is reported as reward hacking by length."""
+    max_truncated: float = Field(default=0.2, ge=0, le=1)
+    """Share of answers cut by the length limit that is reported."""
+    stop_below: float = Field(default=0.5, ge=0, le=1)
+    """Training stops when the mean reward of a window falls below this share of the best window's."""
+
+
+class ReinforcementConfig(Step):
     """Reinforcement with verifiable rewards (GRPO). SmolLM3 did it after its release and published none of its settings."""
 
     prompts: list[ChatSource] = Field(min_length=1)
     """Prompts whose answers can be verified."""
     rewards: dict[str, float] = Field(default={"exact_answer": 1.0}, min_length=1)
     """Verifier -> weight; each is logged apart."""
+    reward_seconds: float = Field(default=10.0, gt=0)
+    """Time limit of one verifier for one batch of answers; what has no value by then counts as 0."""
+    judge_url: str = ""
+    """Endpoint of the reward `judge` (an OpenAI-compatible server); its key comes from the environment."""
+    loss: Literal["grpo", "dapo", "dr_grpo"] = "dapo"
+    """How tokens are averaged: by answer, over the batch's tokens (DAPO), or by a constant (Dr. GRPO)."""
+    scale_rewards: Literal["group", "batch", "none"] = "group"
+    """What advantages are divided by; Dr. GRPO divides by nothing."""
+    epsilon: float = Field(default=0.2, gt=0)
+    """Clip below."""
+    epsilon_high: float = Field(default=0.28, gt=0)
+    """Clip above (DAPO: higher than below)."""
     group_size: int = Field(default=8, ge=2)
     """Answers sampled per prompt."""
+    iterations: int = Field(default=1, ge=1)
+    """Updates per batch of answers."""
     learning_rate: float = Field(default=1e-6, gt=0)
     """Learning rate (constant)."""
+    warmup_steps: int = Field(default=3, ge=0)
+    """Steps of linear warm-up."""
     kl_coefficient: float = Field(default=0.0, ge=0)
     """Pull to the starting model."""
+    clip_grad: float = Field(default=0.5, gt=0)
+    """Largest gradient norm."""
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    """Decay of the second moment."""
     global_batch_size: int = Field(default=64, ge=1)
     """Answers per step."""
     steps: int = Field(default=400, ge=1)
@@ -200,39 +274,86 @@ class ReinforcementConfig(Config):
     """Mode that is trained; both at once was unstable."""
     overlong: OverlongPenalty | None = None
     """Penalty for long answers; without one, length is what the reward buys."""
-    placement: Placement[PostPlacement] = PostPlacement()
-    """Where it runs."""
+    alarms: Gate[Alarms] = Alarms()
+    """When training is stopped or a person is warned."""
+
+    @model_validator(mode="after")
+    def _divides(self) -> Self:
+        if self.global_batch_size % self.group_size:
+            raise ValueError(f"global_batch_size {self.global_batch_size} is no multiple of group_size {self.group_size}")
+        return self
 
 
 class ChatEvaluation(Config):
-    """What post-training is measured with."""
+    """What every model after pretraining is measured with, held out from all of them."""
 
+    skills: list[str] = Field(default_factory=list)
+    """Generated skills, by name; answered greedily and sampled, in both modes."""
+    items: int = Field(default=200, ge=1)
+    """Held-out items per skill and mode."""
+    max_answer_tokens: int = Field(default=48, ge=1)
+    """Longest answer to an item."""
     tasks: list[str] = Field(default_factory=list)
     """Names of lm-eval tasks."""
     attempts: dict[str, int] = Field(default_factory=dict)
     """Answers per question (average at k) for tasks with fewer than about 2,000 questions."""
     temperature: float = Field(default=0.6, ge=0)
-    """Sampling temperature of release evaluations."""
+    """Sampling temperature of lm-eval tasks (generated skills are sampled at 1)."""
     top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of release evaluations."""
+    """Nucleus of lm-eval tasks."""
     strip_reasoning: bool = True
     """Score what follows the reasoning alone."""
+    batch_size: Placement[int] = Field(default=256, ge=1)
+    """Prompts answered side by side."""
 
 
 class PostTrainingConfig(Config):
-    """The chain after pretraining; a step that is not named is not run."""
+    """What follows pretraining: steps that name their parents, so that they form a chain or branch."""
 
     template: ChatTemplate = ChatTemplate()
     """How conversations become text."""
-    sft: SftConfig
+    lint: ChatLint = ChatLint()
+    """What chat data is held to."""
+    contamination_ngram: int = Field(default=13, ge=0)
+    """A conversation that shares an n-gram of this many words with a held-out item is dropped (0: no check)."""
+    sft: list[SftConfig] = Field(min_length=1)
     """Supervised fine-tuning."""
-    preference: PreferenceConfig | None = None
+    preference: list[PreferenceConfig] = Field(default_factory=list)
     """Preference optimisation."""
-    reinforcement: ReinforcementConfig | None = None
+    reinforcement: list[ReinforcementConfig] = Field(default_factory=list)
     """Reinforcement with verifiable rewards."""
     evaluation: ChatEvaluation = ChatEvaluation()
-    """What it is measured with."""
-    seed: int = 0
-    """Seed of data order and dropout."""
-    max_regression: Gate[float] = Field(default=0.03, ge=0)
-    """Largest drop of any pretraining score that a step may cause."""
+    """What every one of them is measured with."""
+
+    @model_validator(mode="after")
+    def _parents(self) -> Self:
+        known = {"pretrained"} | set(self.steps)
+        if len(self.steps) < len(self.sft) + len(self.preference) + len(self.reinforcement):
+            raise ValueError("two steps of one kind have the same name; names must differ")
+        for stage, step in self.steps.items():
+            if step.parent not in known:
+                raise ValueError(f"{stage}: no step '{step.parent}' to start from; known: {', '.join(sorted(known))}")
+        self.in_order()
+        return self
+
+    @property
+    def steps(self) -> dict[str, SftConfig | PreferenceConfig | ReinforcementConfig]:
+        """Stage name -> step."""
+        kinds = (("sft", self.sft), ("preference", self.preference), ("reinforcement", self.reinforcement))
+        return {f"{kind}-{step.name}": step for kind, steps in kinds for step in steps}
+
+    def in_order(self) -> list[str]:
+        """Stage names, parents first.
+
+        Raises:
+            ValueError: steps that start from each other.
+        """
+        done: list[str] = []
+        left = dict(self.steps)
+        while left:
+            ready = [name for name, step in left.items() if step.parent == "pretrained" or step.parent in done]
+            if not ready:
+                raise ValueError(f"steps that start from each other: {', '.join(left)}")
+            done += ready
+            left = {name: step for name, step in left.items() if name not in done}
+        return done

@@ -17,34 +17,54 @@ RECIPE = Path(__file__).parents[3] / "deployments" / "recipes" / "smollm3-3b.yam
 def test_smollm3_chain():
     document = yaml.safe_load(RECIPE.read_text())
     post, merge = PostTrainingConfig.parse(document["posttraining"]), MergingConfig.parse(document["merging"])
-    assert len(post.sft.sources) == 25
-    assert (post.sft.schedule.learning_rate, post.sft.max_length, post.sft.global_batch_size) == (2e-5, 65_536, 128)
-    assert post.preference is not None and post.preference.loss == "apo_zero"
-    pairs = sum(round((source.examples or 0) * source.weight) for source in post.preference.sources)
+    (sft,), (preference,) = post.sft, post.preference
+    assert len(sft.sources) == 25
+    assert (sft.schedule.learning_rate, sft.max_length, sft.global_batch_size) == (2e-5, 65_536, 128)
+    assert (preference.loss, preference.parent) == ("apo_zero", "sft-main")
+    pairs = sum(round((source.examples or 0) * source.weight) for source in preference.sources)
     assert pairs == pytest.approx(169_346, abs=1)
-    assert [part.weight for part in merge.inputs] == [0.9, 0.1]
+    assert [part.weight for part in merge.candidates[0].inputs] == [0.9, 0.1]
+
+
+A, B = {"stage": "sft-a", "weight": 0.5}, {"stage": "sft-b", "weight": 0.5}
 
 
 @pytest.mark.parametrize(
-    ("section", "said"),
+    ("candidate", "said"),
     [
-        ({"inputs": [{"name": "a", "stage": "sft", "weight": 0.7}]}, "sum to 0.7"),
-        ({"method": "slerp", "inputs": [{"name": "a", "stage": "sft", "weight": 1.0}]}, "exactly two"),
-        ({"inputs": [{"name": "a", "stage": "sft", "weight": 1.0}], "sweep": [0.5]}, "two inputs"),
-        ({"inputs": [{"name": "a", "stage": "sft", "weight": 1.0, "checkpoints": 0}]}, "at least one"),
+        ({"inputs": [A, B | {"weight": 0.2}]}, "sum to 0.7"),
+        ({"method": "slerp", "inputs": [A | {"weight": 0.3}, A | {"weight": 0.3}, B | {"weight": 0.4}]}, "exactly two"),
+        ({"inputs": [A, A, B], "grid": [0.5]}, "exactly two"),
+        ({"inputs": [A, B], "grid": [1.5]}, "between 0 and 1"),
+        ({"method": "ties", "inputs": [A, B]}, "`base` belongs to"),
+        ({"inputs": [A, B], "base": "sft-main"}, "`base` belongs to"),
     ],
 )
-def test_merges_that_cannot_work_are_refused(section, said):
+def test_merges_that_cannot_work_are_refused(candidate, said):
     with pytest.raises(ConfigError, match=said):
-        MergingConfig.parse(section)
+        MergingConfig.parse({"candidates": [{"name": "one"} | candidate]})
+
+
+def test_two_candidates_of_one_name_are_refused():
+    one = {"name": "one", "inputs": [A, B]}
+    with pytest.raises(ConfigError, match="names must differ"):
+        MergingConfig.parse({"candidates": [one, one]})
 
 
 def test_posttraining_that_cannot_work_is_refused():
     sft = {"sources": [{"name": "a", "uri": "hf:a/b"}]}
     with pytest.raises(ConfigError, match="path"):
-        PostTrainingConfig.parse({"sft": sft, "template": {"kind": "file"}})
+        PostTrainingConfig.parse({"sft": [sft], "template": {"kind": "file"}})
     with pytest.raises(ConfigError, match="window"):
         overlong = {"maximum": 100, "window": 100}
-        PostTrainingConfig.parse({"sft": sft, "reinforcement": {"prompts": sft["sources"], "overlong": overlong}})
+        PostTrainingConfig.parse({"sft": [sft], "reinforcement": [{"prompts": sft["sources"], "overlong": overlong}]})
     with pytest.raises(ConfigError, match="did you mean 'learning_rate'"):
-        PostTrainingConfig.parse({"sft": sft | {"schedule": {"learning_rat": 1e-5}}})
+        PostTrainingConfig.parse({"sft": [sft | {"schedule": {"learning_rat": 1e-5}}]})
+    with pytest.raises(ConfigError, match="no step 'sft-b' to start from; known: preference-main, pretrained, sft-main"):
+        PostTrainingConfig.parse({"sft": [sft], "preference": [sft | {"parent": "sft-b"}]})
+    with pytest.raises(ConfigError, match="start from each other"):
+        PostTrainingConfig.parse({"sft": [sft | {"name": "a", "parent": "sft-b"}, sft | {"name": "b", "parent": "sft-a"}]})
+    with pytest.raises(ConfigError, match="same name"):
+        PostTrainingConfig.parse({"sft": [sft, sft]})
+    with pytest.raises(ConfigError, match="no multiple of group_size"):
+        PostTrainingConfig.parse({"sft": [sft], "reinforcement": [{"prompts": sft["sources"], "global_batch_size": 12}]})
