@@ -1,0 +1,61 @@
+"""What the bodies of the training stages after pretraining are given: the recipe's template and one of its steps.
+
+Inputs by role: `model` (a Hugging Face folder), `chat` (artifact of the stage `chat`) and, for pairs made on policy, `pairs`.
+Every one of them leaves a Hugging Face folder with `metrics.jsonl` and `training.json` beside the model.
+"""
+
+from __future__ import annotations
+
+from contracts.config import Config
+from tasks.posttraining.config import ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig
+
+__all__ = ["PreferenceRequest", "ReinforcementRequest", "SftRequest", "StepRequest"]
+
+PAIRS_FILE, HELDOUT_PAIRS_FILE = "pairs.jsonl", "heldout.jsonl"
+"""Files of the artifact of `pairs-NAME`: one `{"prompt": [messages], "chosen": [messages], "rejected": [messages]}` a line, with
+`chat_template_kwargs` where the template needs some. A pair of `heldout.jsonl` is never trained on."""
+
+
+class SftRequest(Config):
+    """Body config of the stage `sft-NAME`; `chat` holds `sft-NAME/SOURCE.jsonl` for each source of the step."""
+
+    template: ChatTemplate
+    """How conversations become text."""
+    step: SftConfig
+    """The step."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return f"sft-{self.step.name}"
+
+
+class PreferenceRequest(Config):
+    """Body config of the stage `preference-NAME`; pairs come from `pairs` where the step makes them, else from `chat`."""
+
+    template: ChatTemplate
+    """How conversations become text."""
+    step: PreferenceConfig
+    """The step."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return f"preference-{self.step.name}"
+
+
+class ReinforcementRequest(Config):
+    """Body config of the stage `reinforcement-NAME`; `chat` holds `reinforcement-NAME/SOURCE.jsonl` for each source of its prompts."""
+
+    template: ChatTemplate
+    """How conversations become text."""
+    step: ReinforcementConfig
+    """The step."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return f"reinforcement-{self.step.name}"
+
+
+StepRequest = SftRequest | PreferenceRequest | ReinforcementRequest
