@@ -17,18 +17,25 @@ if TYPE_CHECKING:
     from tasks.data.gates import data_problems, tokenizer_problems
     from tasks.data.indexed import check_shard
     from tasks.data.shards import tokenize
+    from tasks.data.skills import SKILLS, Item, draw, heldout, heldout_items, require_skill
     from tasks.data.snapshot import snapshot_digest, tokenizer_digest
     from tasks.data.vocabulary import tokenizer
 
 __all__ = [
+    "SKILLS",
     "Document",
     "Encoder",
     "HeldoutIndex",
+    "Item",
     "check_shard",
     "curate",
     "data_problems",
+    "draw",
+    "heldout",
+    "heldout_items",
     "load_encoder",
     "read_documents",
+    "require_skill",
     "snapshot_digest",
     "source",
     "sources_in",
@@ -42,11 +49,17 @@ _HOMES = {
     "Document": "documents",
     "Encoder": "encoder",
     "HeldoutIndex": "contamination",
+    "Item": "skills",
+    "SKILLS": "skills",
     "check_shard": "indexed",
     "curate": "curation",
     "data_problems": "gates",
+    "draw": "skills",
+    "heldout": "skills",
+    "heldout_items": "skills",
     "load_encoder": "encoder",
     "read_documents": "documents",
+    "require_skill": "skills",
     "snapshot_digest": "snapshot",
     "source": "acquisition",
     "sources_in": "documents",
