@@ -23,7 +23,8 @@ class MergeInput(Config):
     stage: str
     """Stage the weights come from: `pretrained`, `train-<phase>` (converted for this), `sft-<name>`, `preference-<name>`..."""
     weight: float = Field(default=1.0, gt=0, le=2)
-    """Share in an average; factor of the difference from the base where a method adds differences."""
+    """Share in an average; factor of the difference from the base in task_arithmetic and DARE; in TIES, which averages the differences that
+    agree in sign, only its ratio to the others counts; model_stock finds its own."""
     density: float = Field(default=1.0, gt=0, le=1)
     """Share of the difference that TIES and DARE keep."""
 
@@ -36,7 +37,7 @@ class Candidate(Config):
     method: Method = "linear"
     """How weights are combined."""
     inputs: list[MergeInput] = Field(min_length=2)
-    """What is combined."""
+    """What is combined. Tokenizer, chat template and generation settings are those of the first one that has a chat template."""
     base: str = ""
     """Stage whose weights differences are taken from; needed by every method that adds differences."""
     grid: list[float] = Field(default_factory=list)
@@ -51,13 +52,28 @@ class Candidate(Config):
             raise ValueError(f"candidate '{self.name}': slerp merges exactly two models")
         if self.grid and (len(self.inputs) != 2 or self.method not in ("linear", "slerp")):
             raise ValueError(f"candidate '{self.name}': a grid needs exactly two inputs and method linear or slerp")
-        if any(not 0 < weight < 1 for weight in self.grid):
-            raise ValueError(f"candidate '{self.name}': every weight of a grid lies between 0 and 1")
+        if any(not 0 < weight < 1 for weight in self.grid) or len(set(self.grid)) < len(self.grid):
+            raise ValueError(f"candidate '{self.name}': the weights of a grid lie between 0 and 1 and differ")
         if (self.method in NEEDS_BASE) != bool(self.base):
             raise ValueError(f"candidate '{self.name}': `base` belongs to {', '.join(NEEDS_BASE)}, and these need it")
-        if self.method == "model_stock" and len(self.inputs) < 2:
-            raise ValueError(f"candidate '{self.name}': model_stock needs two models beside its base")
+        sources = [part.stage for part in self.inputs]
+        if len(set(sources)) < len(sources) or self.base in sources:
+            raise ValueError(f"candidate '{self.name}': a stage stands twice among its inputs and its base; each may stand once")
         return self
+
+    def expanded(self) -> list[Self]:
+        """The merges it stands for: one for each weight of its grid, called `NAME-WEIGHT`, or itself."""
+        first, second = self.inputs[:2]
+        return [
+            self.model_copy(
+                update={
+                    "name": f"{self.name}-{weight:g}",
+                    "grid": [],
+                    "inputs": [first.model_copy(update={"weight": weight}), second.model_copy(update={"weight": round(1 - weight, 9)})],
+                }
+            )
+            for weight in self.grid
+        ] or [self]
 
     @property
     def stages(self) -> list[str]:
@@ -72,25 +88,32 @@ class MergingConfig(Config):
     """Merges to make and to measure."""
     parents: list[str] = Field(default_factory=list)
     """Stages whose models compete unmerged."""
+    answers: Literal["greedy", "sampled"] = "greedy"
+    """Answers to generated skills by which the panel ranks: the most likely ones, or ones sampled at temperature 1."""
     dtype: Literal["float32", "bfloat16"] = "float32"
     """Precision of the arithmetic."""
     output_dtype: Literal["float32", "bfloat16"] = "bfloat16"
     """Precision of the merged weights on disk."""
     seed: int = 0
     """Seed of what DARE drops."""
-    required_tasks: Gate[list[str]] = Field(default_factory=list)
-    """Skills or tasks that must be measured on every candidate (a long-context one above all)."""
+    required_tasks: list[str] = Field(default_factory=list)
+    """What every model of the panel must be measured on, and by the weakest of which it is ranked: `SKILL` (in every mode), `SKILL/MODE` or
+    the name of a task, a long-context one above all. Empty: everything that was measured."""
     max_regression: Gate[float] = Field(default=0.02, ge=0)
-    """Largest drop of the weakest skill, against the best parent's weakest, that is accepted."""
+    """Largest drop of the weakest skill, against the best parent's weakest, that is accepted; it counts as far as its interval shows it."""
     threads: Placement[int] = Field(default=1, ge=1)
     """Threads of the arithmetic."""
 
     @model_validator(mode="after")
     def _names(self) -> Self:
-        names = [one.name for one in self.candidates]
+        names = [one.name for one in self.merges()] + self.parents
         if len(set(names)) < len(names):
-            raise ValueError("two candidates have the same name; names must differ")
+            raise ValueError("two candidates (points of a grid and parents among them) have the same name; names must differ")
         return self
+
+    def merges(self) -> list[Candidate]:
+        """Every merge to make, grids expanded."""
+        return [one for candidate in self.candidates for one in candidate.expanded()]
 
     @property
     def stages(self) -> list[str]:
