@@ -160,6 +160,25 @@ def court(
 
 
 @app.command
+def scaling(
+    *,
+    recipe: Recipe = "tiny",
+    set_: Set = None,
+    metric: Annotated[str, Parameter(help="What is minimised, for example bits_per_byte or bits_per_byte/code")] = "bits_per_byte",
+    target: Annotated[float | None, Parameter(help="FLOPs to extend the laws to; default: those of the recipe's own phases")] = None,
+    page: Annotated[bool, Parameter(help="Only write the page with the plots, and print where", negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Power laws of learning rate, batch and loss over compute, fitted to the runs of all courts of a recipe.
+
+    A scaling study is one court for each compute budget, each with a grid over learning rate and batch; three budgets at least.
+    """
+    from deployments.scaling_command import show_scaling
+
+    show_scaling(recipe, set_ or [], metric, target, page, json)
+
+
+@app.command
 def backlog(*, recipe: Recipe = "tiny", set_: Set = None, json: Json = False) -> None:
     """The changes that wait for a court, each with its state over this recipe, read from the courts' decisions.
 

@@ -1,16 +1,19 @@
 """The playbook: the whole line from raw text to a report, as one Prefect flow. Start reading here.
 
 `flows/dag.py` says which stages there are and what each reads; `flows/stage.py` how one is brought into being; `flows/gate.py` what
-stops the line. This flow walks them in order: a stage that the store already holds is passed by, one on the playbook's own pool
-runs here, any other as a deployment run on its pool.
+stops the line. This flow walks them in order, side by side where they do not wait for one another: a stage that the store already holds
+is passed by, one on the playbook's own pool runs here, any other as a deployment run on its pool.
 """
 
 from __future__ import annotations
 
+import itertools
+
 from prefect import flow, get_run_logger, runtime
 from prefect.states import Completed, State
 
-from flows import court
+from flows import court, qualify, report, train
+from flows.abreast import abreast
 from flows.desk import Desk
 from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
@@ -26,14 +29,34 @@ def _run_name() -> str:
     return f"{Desk.of(given['recipe'], given['overrides']).plan.recipe.name} · playbook"
 
 
-def _next(desk: Desk, states: dict[str, str]) -> Node | None:
-    return next((node for node in desk.plan if node.name not in states), None)
+def _next(desk: Desk, states: dict[str, str]) -> list[Node]:
+    """The next stage; where it takes one processor and decides nothing, with all such that follow it up to one that is not like that."""
+    waiting = [node for node in desk.plan if node.name not in states]
+    return list(itertools.takewhile(_modest, waiting)) or waiting[:1]
+
+
+def _modest(node: Node) -> bool:
+    return node.processes == 1 and node.kind not in (court.KIND, qualify.KIND, train.KIND, report.KIND)
 
 
 def _decided(before: Desk, after: Desk) -> set[str]:
     """Stages before the court that its verdict makes anew: a change of the tokenizer, for example, that was accepted."""
     known = {node.name: node.fingerprint for node in before.plan if node.awaits is None}
     return {node.name for node in after.plan if node.awaits is None and known.get(node.name, node.fingerprint) != node.fingerprint}
+
+
+def _brought(node: Node, desk: Desk, pool: str) -> str:
+    """Bring a stage into being, here or on its pool; 'ran', or 'reused' where it was there."""
+    if already_there(node, desk):
+        get_run_logger().info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
+        return "reused"
+    where = desk.site.pool_of(node.kind.name)
+    if where != pool:
+        run_elsewhere(node, desk, where)
+    else:
+        given = {"recipe": desk.reference, "overrides": list(desk.overrides), "inputs": dict(desk.pinned)}
+        STAGES[node.kind.name](**given, pool=pool, stage=node.name)
+    return "ran"
 
 
 @flow(name="playbook", flow_run_name=_run_name, description=__doc__, log_prints=True)
@@ -51,24 +74,24 @@ def playbook(recipe: RecipeReference = "smoke", overrides: Overrides = [], pool:
     for line in before_the_run(desk, pool):
         log.info("%s", line)
     states: dict[str, str] = {}
+
+    def bring(node: Node) -> None:
+        states[node.name] = "running"
+        show_plan(desk, states)
+        try:
+            states[node.name] = _brought(node, desk, pool)
+        except BaseException:
+            states[node.name] = "failed"
+            show_plan(desk, states)
+            raise
+
     with playbook_in_mlflow(desk):
-        while (node := _next(desk, states)) is not None:
-            show_plan(desk, states | {node.name: "running"})
-            pool_of_stage = desk.site.pool_of(node.kind.name)
-            try:
-                if already_there(node, desk):
-                    log.info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
-                    states[node.name] = "reused"
-                elif pool_of_stage == pool:
-                    STAGES[node.kind.name](recipe=recipe, overrides=overrides, pool=pool, inputs=inputs, stage=node.name)
-                    states[node.name] = "ran"
-                else:
-                    run_elsewhere(node, desk, pool_of_stage)
-                    states[node.name] = "ran"
-            except Exception:
-                show_plan(desk, states | {node.name: "failed"})
-                raise
-            if node.kind is court.KIND:
+        while nodes := _next(desk, states):
+            if len(nodes) > 1:
+                abreast(nodes, bring)
+                continue
+            bring(nodes[0])
+            if nodes[0].kind is court.KIND:
                 changed = _decided(desk, desk := desk.again())
                 states = {name: state for name, state in states.items() if name not in changed}
     show_plan(desk, states)

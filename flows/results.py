@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from flows.baseline import BACKLOG
 from flows.desk import Desk
 from infra.store import Artifact
 from tasks.ablation.results import CourtResult
+
+if TYPE_CHECKING:
+    from tasks.ablation import ScalingFit, Trial
+    from tasks.reporting import Link
 
 REPORT, MODEL = ("report", "report.html"), ("convert", "model")
 """(stage, file or folder of its artifact)."""
@@ -33,13 +39,29 @@ def result(desk: Desk, stage: str, name: str) -> Path:
 
 def court_page(desk: Desk, court: CourtResult, artifact: Artifact) -> Path:
     """Write the page of a court beside the other results: court-NAME.html, for one of the many of the backlog with its fingerprint."""
-    from tasks.reporting import Link, render_court
+    from tasks.reporting import render_court
 
     name = f"{artifact.stage}-{artifact.fingerprint[:8]}" if court.name == BACKLOG else artifact.stage
+    return _page(desk, name, render_court(court, _links(desk)))
+
+
+def scaling_page(desk: Desk, fit: ScalingFit, study: Sequence[Trial]) -> Path:
+    """Write the page of a scaling study beside the other results: scaling.html."""
+    from tasks.reporting import render_scaling
+
+    return _page(desk, "scaling", render_scaling(fit, study, _links(desk)))
+
+
+def _links(desk: Desk) -> list[Link]:
+    from tasks.reporting import Link
+
+    return [Link(title="Prefect", url=desk.site.prefect.url), Link(title="MLflow", url=desk.site.mlflow.url)]
+
+
+def _page(desk: Desk, name: str, html: str) -> Path:
     page = desk.site.home / "results" / desk.plan.recipe.name / f"{name}.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     fresh = page.with_name(f".{page.name}.{os.getpid()}")
-    links = [Link(title="Prefect", url=desk.site.prefect.url), Link(title="MLflow", url=desk.site.mlflow.url)]
-    fresh.write_text(render_court(court, links), encoding="utf-8")
+    fresh.write_text(html, encoding="utf-8")
     fresh.replace(page)
     return page

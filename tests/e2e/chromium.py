@@ -160,7 +160,8 @@ class Page:
 def new_page(devtools: str) -> Iterator[Page]:
     """An empty tab of its own."""
     target = httpx.put(f"{devtools}/json/new?about:blank", trust_env=False).json()
-    with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None) as socket:
+    # No pings: a tab that nobody reads for a while holds its events back, and the answers to pings with them.
+    with connect(target["webSocketDebuggerUrl"], max_size=None, proxy=None, ping_interval=None) as socket:
         page = Page(socket)
         for domain in ("Page", "Runtime", "Log", "Network"):
             page.call(f"{domain}.enable")

@@ -98,7 +98,7 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
     def form() -> None:
         page.open(f"{line_stack.prefect}/v2/deployments/deployment/{deployment}/run", height=1600)
         page.fill(labelled("Recipe"), "smoke-court")
-        page.fill(labelled("Tokens"), "4096")
+        page.fill(labelled("Tokens"), "204800")
         page.fill("document.querySelectorAll('form input[type=number]')[1]", "7")
         page.click("Select")
         page.click("less-weight-decay")
@@ -107,7 +107,7 @@ def test_a_sweep_is_started_from_the_form_watched_cancelled_and_retried(page: Pa
         page.picture(tmp_path / "form.png")
 
     run = submitted(page, line_stack, deployment, form)
-    chosen = {"recipe": "smoke-court", "items": ["less-weight-decay"], "seeds": [0, 7], "tokens": 4096, "pool": "cpu", "canary": False}
+    chosen = {"recipe": "smoke-court", "items": ["less-weight-decay"], "seeds": [0, 7], "tokens": 204_800, "pool": "cpu", "canary": False}
     assert {name: run["parameters"].get(name) for name in chosen} == chosen
 
     wait_until(lambda: "baseline.0 train-arm" in tasks_of(line_stack, run["id"]), 300, "no run of the sweep has begun")
