@@ -9,11 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.training.ledger import Incident
     from tasks.training.loading import TrainedModel, load_model
+    from tasks.training.parts import Uploader
+    from tasks.training.spool import Spool
+    from tasks.training.stopping import StopFlag
     from tasks.training.stream import Shards, TokenStream
 
-__all__ = ["Shards", "TokenStream", "TrainedModel", "load_model"]
-_HOMES = {"Shards": "stream", "TokenStream": "stream", "TrainedModel": "loading", "load_model": "loading"}
+__all__ = ["Incident", "Shards", "Spool", "StopFlag", "TokenStream", "TrainedModel", "Uploader", "load_model"]
+_HOMES = {
+    "Incident": "ledger",
+    "Shards": "stream",
+    "Spool": "spool",
+    "StopFlag": "stopping",
+    "TokenStream": "stream",
+    "TrainedModel": "loading",
+    "Uploader": "parts",
+    "load_model": "loading",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,13 +5,10 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from dataclasses import dataclass, field
-from types import FrameType
 from typing import Any, TypeVar
 
 import psutil
@@ -28,6 +25,7 @@ from models.build import HAVE_CUDA, HAVE_TRANSFORMER_ENGINE
 from tasks.training import parts
 from tasks.training.config import Job
 from tasks.training.ledger import Incident
+from tasks.training.stopping import StopFlag
 from tasks.training.trainer import Attempt, Diverged, train
 
 _T = TypeVar("_T")
@@ -35,27 +33,6 @@ _LOST = ("gloo", "NCCL", "ProcessGroup", "Connection reset by peer", "Connection
 """What an exception of a collective says when the rank at its other end is gone."""
 TIMEOUT_SECONDS = 1800.0
 """A collective may wait this long: ranks wait while the first one of their node brings inputs and checkpoint."""
-
-
-class StopFlag:
-    """SIGTERM and SIGINT only raise a flag: the step is finished and saved first."""
-
-    def __init__(self) -> None:
-        self.raised = ""
-
-    def __call__(self, number: int, frame: FrameType | None) -> None:
-        """The signal handler."""
-        self.raised = signal.Signals(number).name
-
-    @contextlib.contextmanager
-    def listening(self) -> Iterator[StopFlag]:
-        """Handle the signals within."""
-        before = {number: signal.signal(number, self) for number in (signal.SIGTERM, signal.SIGINT)}
-        try:
-            yield self
-        finally:
-            for number, action in before.items():
-                signal.signal(number, action)
 
 
 @dataclass(frozen=True)

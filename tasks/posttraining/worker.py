@@ -1,0 +1,59 @@
+"""Process of the stages after pretraining: `python -m tasks.posttraining.worker SPEC`.
+
+`sft-`, `preference-` and `reinforcement-` stages train, with checkpoints as parts; the others are bodies that start again when they are
+killed. Nothing heavy is imported before the kind is known.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from contracts.errors import ConfigError
+from infra.job import JobSpec, Progress, Summary, run_body
+
+TRAINED = {"sft": "SftRequest", "preference": "PreferenceRequest", "reinforcement": "ReinforcementRequest"}
+"""Kind of stage -> its request; the module of the same name offers `prepare`."""
+BODIES = ("chat", "pairs", "measure")
+"""Kinds whose module of the same name offers a body of the same name."""
+_ENVIRONMENT = {
+    "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1",
+}  # fmt: skip
+"""Settled when the libraries are first imported."""
+
+
+def main(spec: JobSpec) -> int:
+    """Do the work of a stage and return the exit code.
+
+    Raises:
+        ConfigError: a stage that is none of this craft.
+    """
+    kind = spec.stage.partition("-")[0]
+    os.environ.update(_ENVIRONMENT)
+    if kind != "chat":  # only conversations are ever fetched from a hub
+        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    if kind in TRAINED:
+        from tasks.posttraining import requests, session
+
+        request = getattr(requests, TRAINED[kind]).parse(spec.config, kind)
+        return session.run(spec, request, import_module(f"tasks.posttraining.{kind}").prepare)
+    if kind in BODIES:
+        return run_body(spec, _body(kind))
+    raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {', '.join((*TRAINED, *BODIES))}")
+
+
+def _body(kind: str) -> Any:
+    def body(config: dict[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> Summary:
+        made: Summary = getattr(import_module(f"tasks.posttraining.{kind}"), kind)(config, inputs, out, progress)
+        return made
+
+    return body
+
+
+if __name__ == "__main__":
+    sys.exit(main(JobSpec.read(sys.argv[1])))
