@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.evaluation.formulation import recommend_formulation, recommended_samples
+    from tasks.evaluation.intervals import wilson
     from tasks.evaluation.paired import average_accuracy, difference, require_comparable
     from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds, qualification_problems
     from tasks.evaluation.qualifying import QualifyRequest, qualify
@@ -35,6 +36,7 @@ __all__ = [
     "recommend_formulation",
     "recommended_samples",
     "require_comparable",
+    "wilson",
 ]
 
 _HOMES = {
@@ -55,6 +57,7 @@ _HOMES = {
     "recommend_formulation": "formulation",
     "recommended_samples": "formulation",
     "require_comparable": "paired",
+    "wilson": "intervals",
 }
 _RENAMED = {"read_scores": "read"}
 

@@ -26,7 +26,9 @@ class Anatomy:
 
     folder: Path
     config: Mapping[str, Any]
-    """config.json."""
+    """config.json as it stands there."""
+    architecture: Mapping[str, Any]
+    """What transformers reads from it, defaults filled in: two writers of the same model say different parts of it."""
     shapes: Shapes
     """Tensor -> shape, of every safetensors file."""
     dtypes: frozenset[str]
@@ -60,7 +62,7 @@ def dissect(folder: Path) -> Anatomy:
     """Read a model folder, its weights one tensor at a time.
 
     Raises:
-        InputError: no config.json, no weights as safetensors, or a damaged file of them.
+        InputError: no config.json or an unknown one, no weights as safetensors, or a damaged file of them.
     """
     from safetensors import SafetensorError, safe_open
 
@@ -83,7 +85,8 @@ def dissect(folder: Path) -> Anatomy:
     except (SafetensorError, OSError) as error:
         raise InputError(f"the weights cannot be read: {error}", where=str(folder), do="run the stage that makes the model again") from None
     generation = {key: value for key, value in (_json(folder / GENERATION) or {}).items() if key != "transformers_version"}
-    return Anatomy(folder, config, shapes, frozenset(dtypes), tuple(broken), _vocabulary(folder), _template(folder), generation)
+    known = _architecture(config).to_dict()
+    return Anatomy(folder, config, known, shapes, frozenset(dtypes), tuple(broken), _vocabulary(folder), _template(folder), generation)
 
 
 def own_problems(found: Anatomy) -> list[str]:
@@ -97,7 +100,7 @@ def own_problems(found: Anatomy) -> list[str]:
     if found.tied and "lm_head.weight" in found.shapes:
         problems.append("config.json ties the embeddings, yet there is an output embedding (lm_head.weight): loading would drop it")
     if not found.tied and "lm_head.weight" not in found.shapes:
-        problems.append("config.json does not tie the embeddings, and no output embedding (lm_head.weight) is there")
+        problems.append("config.json unties the embeddings, and no output embedding (lm_head.weight) is there")
     expected = expected_shapes(found.config)
     missing = [name for name in expected if name not in found.shapes and name != "lm_head.weight"]
     foreign = [name for name in found.shapes if name not in expected and name != "lm_head.weight"]
@@ -115,13 +118,21 @@ def own_problems(found: Anatomy) -> list[str]:
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     """Tensor -> shape that transformers reads for this config.json, tied ones once; no memory is taken and no remote code runs."""
     import torch
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    given = {key: value for key, value in config.items() if key != "model_type"}
     with torch.device("meta"):
-        model = AutoModelForCausalLM.from_config(AutoConfig.for_model(config["model_type"], **given), trust_remote_code=False)
+        model = AutoModelForCausalLM.from_config(_architecture(config), trust_remote_code=False)
     named = [*model.named_parameters(), *((name, buffer) for name, buffer in model.named_buffers() if name in model.state_dict())]
     return {name: tuple(tensor.shape) for name, tensor in named}
+
+
+def _architecture(config: Mapping[str, Any]) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.for_model(**config)
+    except (TypeError, ValueError, KeyError) as error:
+        raise InputError(f"config.json is none that transformers knows: {str(error)[:200]}", do="merge models of this line") from None
 
 
 def _vocabulary(folder: Path) -> str:

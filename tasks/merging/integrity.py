@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from contracts.errors import GateError
 from tasks.merging.anatomy import GENERATION, TOKENIZER_FILES, Anatomy, own_problems
 
-_FREE = {"dtype", "torch_dtype", "transformers_version", "_name_or_path", "use_cache", "initializer_range"} | {
-    f"{name}_token_id" for name in ("bos", "eos", "pad")
-}
+_FREE = {
+    "dtype", "torch_dtype", "transformers_version", "_name_or_path", "use_cache", "initializer_range", "max_position_embeddings",
+    "bos_token_id", "eos_token_id", "pad_token_id",
+}  # fmt: skip
 """Keys of config.json in which models that are merged may differ: none of them changes what the weights compute."""
 _PRECISIONS = {"float32": "F32", "bfloat16": "BF16"}
 
@@ -41,7 +42,7 @@ def require_parents(parents: Mapping[str, Anatomy]) -> None:
 def strangers(one: Anatomy, other: Anatomy) -> list[str]:
     """Why two models cannot be averaged: another architecture, vocabulary, tie flag or set of tensors."""
     problems = []
-    here, there = ({key: value for key, value in side.config.items() if key not in _FREE} for side in (one, other))
+    here, there = ({key: value for key, value in side.architecture.items() if key not in _FREE} for side in (one, other))
     keys = [key for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
     differing = [f"{key} {there.get(key)!r}, not {here.get(key)!r}" for key in keys]
     if differing:

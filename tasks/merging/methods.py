@@ -37,11 +37,12 @@ def document(candidate: Candidate, folders: Mapping[str, Path], dtype: str, outp
 
 def said(candidate: Candidate) -> str:
     """What is merged, in words: `linear: 0.9 sft-a + 0.1 sft-b`."""
-    plain = candidate.method == "model_stock"
+    kept = candidate.method in _SPARSE
     parts = [
-        part.stage if plain else f"{part.weight:g} {part.stage}" + (f" (density {part.density:g})" if part.density < 1 else "")
-        for part in candidate.inputs
+        f"{part.weight:g} {part.stage}" + (f" (density {part.density:g})" if kept and part.density < 1 else "") for part in candidate.inputs
     ]
+    if candidate.method == "model_stock":
+        parts = [part.stage for part in candidate.inputs]
     return f"{candidate.method}: {' + '.join(parts)}" + (f", differences from {candidate.base}" if candidate.base else "")
 
 

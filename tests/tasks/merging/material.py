@@ -38,11 +38,11 @@ def write_model(folder: Path, seed: int, *, tied: bool = True, template: bool = 
 
     given = tokenizer(template)
     torch.manual_seed(seed)
-    shape = dict(
-        vocab_size=len(given), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=2, num_key_value_heads=1,
-        max_position_embeddings=256, tie_word_embeddings=tied, initializer_range=0.1, bos_token_id=None,
-        eos_token_id=given.eos_token_id, pad_token_id=given.pad_token_id, no_rope_layers=[1, 0],
-    )  # fmt: skip
+    shape = {
+        "vocab_size": len(given), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "num_key_value_heads": 1, "max_position_embeddings": 256, "tie_word_embeddings": tied, "initializer_range": 0.1,
+        "bos_token_id": None, "eos_token_id": given.eos_token_id, "pad_token_id": given.pad_token_id, "no_rope_layers": [1, 0],
+    }  # fmt: skip
     if base is None:
         model: Any = SmolLM3ForCausalLM(SmolLM3Config(**shape | changed))
     else:
