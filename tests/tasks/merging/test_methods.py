@@ -49,7 +49,7 @@ def test_a_grid_becomes_one_merge_for_each_weight() -> None:
         ({"grid": [0.3, 0.3]}, "differ"),
         ({"grid": [0.3, 1.0]}, "between 0 and 1"),
         ({"inputs": [INPUTS[0], INPUTS[0]], "grid": [0.5]}, "twice"),
-        ({"inputs": [INPUTS[0], INPUTS[1], {"stage": "a", "weight": 0.1}]}, "twice"),
+        ({"inputs": [INPUTS[0], {"stage": "b", "weight": 0.15}, {"stage": "a", "weight": 0.1}]}, "twice"),
         ({"inputs": [{"stage": "a"}, {"stage": "b"}]}, "sum to 1"),
     ],
 )

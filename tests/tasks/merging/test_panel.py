@@ -1,4 +1,4 @@
-"""The panel: the weakest skill decides, by interval; what cannot be told apart goes to the simpler model; what was not measured never wins."""
+"""The panel: the weakest skill decides, by interval; what is level goes to the simpler model; what was not measured never wins."""
 
 from __future__ import annotations
 
