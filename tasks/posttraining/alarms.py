@@ -190,10 +190,9 @@ def flat_heldout(first: Sequence[Reading], last: Sequence[Reading], held: Sequen
     spread = math.sqrt(sum(one.accuracy * (1 - one.accuracy) / max(1, one.prompts) for one in (start, end)))
     if gain <= max(MIN_GAIN, SIGMAS * noise) or end.accuracy - start.accuracy + 2 * spread >= gain / 2:
         return []
-    what = f"the reward rose from {fmean(before):.3f} to {fmean(now):.3f}, held-out accuracy went from {start.accuracy:.3f} to {end.accuracy:.3f}"
-    return [
-        Alarm("heldout_flat", last[-1].step, what, "read samples of the best rewarded answers: they game a component, or repeat prompts")
-    ]
+    rose, went = f"from {fmean(before):.3f} to {fmean(now):.3f}", f"from {start.accuracy:.3f} to {end.accuracy:.3f}"
+    what = f"the reward rose {rose}, accuracy on held-out prompts went {went}"
+    return [Alarm("heldout_flat", last[-1].step, what, "read the best rewarded answers: they game a component, or repeat known prompts")]
 
 
 def _number(value: Any) -> float:

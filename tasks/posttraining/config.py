@@ -108,6 +108,17 @@ class PostPlacement(Config):
     """Steps between checkpoints."""
 
 
+class RolloutPlacement(PostPlacement):
+    """Where a step of reinforcement runs, and what writes its answers."""
+
+    generation: Literal["auto", "plain", "vllm", "server"] = "auto"
+    """`plain` generation, `vllm` beside the trainer on the same devices, a vLLM `server`; `auto`: vLLM where there is one, else plain."""
+    generation_url: str = ""
+    """URL of the vLLM server (`trl vllm-serve`)."""
+    generation_memory: float = Field(default=0.3, gt=0, lt=1)
+    """Share of a device's memory for vLLM beside the trainer."""
+
+
 class Lora(Config):
     """Low-rank adapters on every linear layer."""
 
@@ -234,6 +245,8 @@ class ReinforcementConfig(Step):
 
     prompts: list[ChatSource] = Field(min_length=1)
     """Prompts whose answers can be verified."""
+    placement: Placement[RolloutPlacement] = RolloutPlacement()
+    """Where it runs."""
     rewards: dict[str, float] = Field(default={"exact_answer": 1.0}, min_length=1)
     """Verifier -> weight; each is logged apart."""
     reward_seconds: float = Field(default=10.0, gt=0)

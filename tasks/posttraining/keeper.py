@@ -37,6 +37,7 @@ class Keeper(TrainerCallback):
     ) -> None:
         self._trainer, self._spool, self._progress, self._uploader = trainer, spool, progress, uploader
         self._stop, self._backend = stop, backend
+        self._together = int(getattr(trainer, "rollout_steps", 1))  # updates on one batch of answers, which no checkpoint holds
         self.ledger, self._before = ledger, ledger.tokens
         self._ended, self._counted = time.perf_counter(), ledger.tokens
         self._logged: float | None = None
@@ -54,7 +55,7 @@ class Keeper(TrainerCallback):
             self._checked = True
         self._spend("training")
         self.ledger = self.ledger.model_copy(update={"step": state.global_step})
-        if self._stopped() and state.global_step < state.max_steps:
+        if self._stopped() and state.global_step < state.max_steps and state.global_step % self._together == 0:
             control.should_save = control.should_training_stop = True
         elif state.global_step >= state.max_steps:
             control.should_save = False
