@@ -33,7 +33,7 @@ PREFERENCE: dict[str, dict[str, Any]] = {
         "global_batch_size": 32, "adam_beta2": 0.98,
     },
 }  # fmt: skip
-"""SmolLM3's last run, and what works below a million parameters, where apo_zero alone costs the skill (Smol Training Playbook, preference)."""
+"""SmolLM3's last run (Smol Training Playbook, preference), and what works below a million parameters."""
 
 
 def with_preset(step: _Step, name: str) -> _Step:

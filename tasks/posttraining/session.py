@@ -7,10 +7,11 @@ weights, bit for bit; TRL's own resume does the rest, given a complete checkpoin
 from __future__ import annotations
 
 import json
+import os
 import sys
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,18 @@ class Start:
     """What was found on the way."""
 
 
-def run(spec: JobSpec, request: StepRequest, prepare: Prepare) -> int:
-    """Train a step as one rank of its job and return the exit code: 0 done, 75 resume me, 76 a person must decide, 1 failed."""
+def run(spec: JobSpec, stage: Callable[[], tuple[StepRequest, Prepare]]) -> int:
+    """Train a step as one rank of its job and return the exit code: 0 done, 75 resume me, 76 a person must decide, 1 failed.
+
+    Args:
+        stage: gives the step and what prepares it; called once, so that what is wrong with either is said in result.json.
+    """
     job, ground = Job.from_environment(), Ground.here()
     peers = _Peers(ground)
     job.result_file.unlink(missing_ok=True)
     with stop_on_signal() as ignore_signals:
         try:
-            result = _as_rank(spec, job, request, prepare, peers)
+            result = _as_rank(Attempt(spec, job, *stage(), peers))
         except (Exception, Stopped) as error:
             result = JobResult.of_error(error)
             if not isinstance(error, SmolflowError | Stopped):
@@ -59,8 +64,8 @@ def run(spec: JobSpec, request: StepRequest, prepare: Prepare) -> int:
     return int(result.exit)
 
 
-def _as_rank(spec: JobSpec, job: Job, request: StepRequest, prepare: Prepare, peers: _Peers) -> JobResult:
-    attempt = Attempt(spec, job, request, prepare, peers)
+def _as_rank(attempt: Attempt) -> JobResult:
+    spec, job, peers = attempt.spec, attempt.job, attempt.peers
     if peers.rank != 0:
         start = peers.agreed(None)
         if start is not None:
@@ -93,8 +98,6 @@ class _Peers:
     """The ranks of a job; alone, nothing is exchanged."""
 
     def __init__(self, ground: Ground) -> None:
-        import os
-
         self.ground, self.rank = ground, int(os.environ.get("RANK", "0"))
 
     def agreed(self, value: Start | None) -> Start | None:

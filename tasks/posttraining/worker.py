@@ -40,8 +40,8 @@ def main(spec: JobSpec) -> int:
     if kind in TRAINED:
         from tasks.posttraining import requests, session
 
-        request = getattr(requests, TRAINED[kind]).parse(spec.config, kind)
-        return session.run(spec, request, import_module(f"tasks.posttraining.{kind}").prepare)
+        request = getattr(requests, TRAINED[kind])
+        return session.run(spec, lambda: (request.parse(spec.config, kind), import_module(f"tasks.posttraining.{kind}").prepare))
     if kind in BODIES:
         return run_body(spec, _body(kind))
     raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {', '.join((*TRAINED, *BODIES))}")
