@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from tasks.data.gates import data_problems, tokenizer_problems
     from tasks.data.indexed import check_shard
     from tasks.data.shards import tokenize
-    from tasks.data.skills import SKILLS, Item, draw, heldout, heldout_items, require_skill
+    from tasks.data.skills import SKILLS, Item, Side, draw, heldout, heldout_items, items_in, require_skill, side_of
     from tasks.data.snapshot import snapshot_digest, tokenizer_digest
     from tasks.data.vocabulary import tokenizer
 
@@ -27,15 +27,18 @@ __all__ = [
     "Encoder",
     "HeldoutIndex",
     "Item",
+    "Side",
     "check_shard",
     "curate",
     "data_problems",
     "draw",
     "heldout",
     "heldout_items",
+    "items_in",
     "load_encoder",
     "read_documents",
     "require_skill",
+    "side_of",
     "snapshot_digest",
     "source",
     "sources_in",
@@ -51,15 +54,18 @@ _HOMES = {
     "HeldoutIndex": "contamination",
     "Item": "skills",
     "SKILLS": "skills",
+    "Side": "skills",
     "check_shard": "indexed",
     "curate": "curation",
     "data_problems": "gates",
     "draw": "skills",
     "heldout": "skills",
     "heldout_items": "skills",
+    "items_in": "skills",
     "load_encoder": "encoder",
     "read_documents": "documents",
     "require_skill": "skills",
+    "side_of": "skills",
     "snapshot_digest": "snapshot",
     "source": "acquisition",
     "sources_in": "documents",

@@ -13,6 +13,7 @@ from tasks.data.config import Acquisition, SourceConfig
 from tasks.data.documents import RAW_COLUMNS, Document, DocumentWriter
 from tasks.data.embedded import embedded_documents, other_versions, versions
 from tasks.data.files import file_documents
+from tasks.data.generated import generated_documents
 from tasks.data.huggingface import huggingface_documents
 from tasks.data.snapshot import snapshot_digest
 
@@ -65,13 +66,15 @@ def _documents(one: Acquisition) -> Iterator[Document]:
             f"source '{one.name}' is known by its published size only", where=one.name,
             do="give it a path (kind 'files' or 'huggingface') before running; it can be planned with --dry-run",
         )  # fmt: skip
-    readers = {"embedded": embedded_documents, "files": file_documents, "huggingface": huggingface_documents}
+    readers = {
+        "embedded": embedded_documents, "files": file_documents, "huggingface": huggingface_documents, "generated": generated_documents,
+    }  # fmt: skip
     return readers[one.kind](one)
 
 
 def _limited(one: Acquisition, documents: Iterator[Document]) -> Iterator[Document]:
     """At most `max_bytes` of text; the last document is cut at a line end."""
-    if one.max_bytes is None or one.kind == "embedded":
+    if one.max_bytes is None or one.kind in ("embedded", "generated"):  # these two keep within it themselves
         yield from documents
         return
     left = one.max_bytes

@@ -6,12 +6,13 @@ A `Source` is written once in the recipe; the stage that copies bytes sees only 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement, holds_credentials
+from contracts.config import Config, Gate, Placement, holds_credentials, nearest
 from tasks.data.filter_config import FilterConfig, Share
+from tasks.data.skills import SKILLS
 
 __all__ = [
     "Acquisition",
@@ -41,13 +42,17 @@ class Acquisition(Config):
 
     name: SourceName
     """Short name of the source; mixtures, tables and files use it."""
-    kind: Literal["embedded", "files", "huggingface", "published"]
-    """embedded: text that the pinned packages bring; files: a folder, file, pattern or URL; huggingface: a dataset;
-    published: known by its size only (can be planned with, not fetched)."""
+    kind: Literal["embedded", "files", "huggingface", "generated", "published"]
+    """embedded: text that the pinned packages bring; files: a folder, file, pattern or URL; huggingface: a dataset; generated: questions
+    and worked answers of generated skills; published: known by its size only (can be planned with, not fetched)."""
     collection: Literal["prose", "code", "math"] | None = None
     """embedded: which collection of text."""
     packages: list[str] | None = None
     """embedded: only these of the collection's packages, in this order (none: all that are listed)."""
+    skills: Placement[list[str] | None] = None
+    """generated: which skills, in equal parts (what they and the seed make is identified by the snapshot)."""
+    seed: Placement[int | None] = None
+    """generated: seed of the items drawn (none: 0)."""
     path: Placement[str | None] = None
     """files: path, folder, pattern or any fsspec URL (.txt .md .jsonl .parquet; .gz and .zst too); huggingface: name or local folder."""
     text_column: str = "text"
@@ -61,16 +66,21 @@ class Acquisition(Config):
     licence: str = "unknown"
     """Licence of the documents (an embedded document carries its package's own)."""
     max_bytes: int | None = Field(None, ge=1)
-    """Stop after this many bytes of text (UTF-8)."""
+    """Stop after this many bytes of text (UTF-8); of generated text that much is made."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
-        needed = {"embedded": "collection", "files": "path", "huggingface": "path"}.get(self.kind)
-        if needed and not getattr(self, needed):
-            raise ValueError(f"source '{self.name}' of kind '{self.kind}' needs '{needed}'")
+        for needed in {"embedded": ["collection"], "files": ["path"], "huggingface": ["path"], "generated": ["skills", "max_bytes"]}.get(
+            self.kind, []
+        ):
+            if not getattr(self, needed):
+                raise ValueError(f"source '{self.name}' of kind '{self.kind}' needs '{needed}'")
+        for skill in self.skills or []:
+            if skill not in SKILLS:
+                raise ValueError(f"source '{self.name}': no generated skill '{skill}'{nearest(skill, list(SKILLS))}")
         _refuse_credentials(self.path, f"the path of source '{self.name}'")
         foreign = {"collection": "embedded", "packages": "embedded", "subset": "huggingface", "revision": "huggingface"}
-        for field, kind in foreign.items():
+        for field, kind in (foreign | {"skills": "generated", "seed": "generated"}).items():
             if getattr(self, field) is not None and self.kind != kind:
                 raise ValueError(f"source '{self.name}': '{field}' belongs to kind '{kind}', not '{self.kind}'")
         return self
@@ -118,6 +128,19 @@ class Source(Acquisition, Curation):
     """Published size in tokens, so that a dry run can tell epochs before anything is fetched (none: unknown)."""
     published_bytes: Gate[int | None] = None
     """Published size in bytes of text (none: unknown)."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _as_made(cls, data: Any) -> Any:
+        """Generated text is taken as it is, where nothing else is said: rules for prose would throw it away as repetition."""
+        made = isinstance(data, dict) and data.get("kind") == "generated"
+        return {"language": None, "filters": "none", **data} if made else data
+
+    @model_validator(mode="after")
+    def _items_are_held_out(self) -> Self:
+        if self.kind == "generated" and self.heldout.packages:
+            raise ValueError(f"source '{self.name}': what is held out of generated text are items, chosen by their hash; name no packages")
+        return self
 
     def acquisition(self) -> Acquisition:
         """The part that decides which bytes are copied."""

@@ -11,6 +11,8 @@ from contracts.errors import InputError
 from tasks.data.config import Curation, Holdout
 
 MIN_GROUPS = {"package": 2, "domain": 5, "file": 5}
+KEPT_ITEMS = "items:heldout"
+"""Group of generated documents that are made of held-out items: held out whatever a recipe says."""
 
 
 def draw(seed: int, key: str) -> float:
@@ -39,12 +41,14 @@ def choose(source: Curation, sizes: Mapping[str, int], seed: int, first: str) ->
     """Choose from {group: bytes of text} of one source; `first` is its document with the lowest draw.
 
     Groups are tried in an order drawn from the seed; each is taken if the sum comes closer to the share by it. If none fits, the
-    smallest is taken.
+    smallest is taken. Of generated text the documents made of held-out items are held out, and nothing else.
 
     Raises:
         InputError: the recipe names a group that the source does not have.
     """
     wanted: Holdout = source.heldout
+    if KEPT_ITEMS in sizes:
+        return Choice("item", {KEPT_ITEMS})
     if wanted.packages:
         return Choice("named", _named(source, sizes))
     kind = next(iter(sizes)).partition(":")[0]

@@ -8,15 +8,19 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Callable
-from typing import NamedTuple
+import re
+from collections.abc import Callable, Iterator
+from typing import Literal, NamedTuple
 
 from contracts.config import nearest
 from contracts.errors import ConfigError
 
+Side = Literal["validation", "test"]
+"""Held-out items that steer decisions (gates, merges), and those that are read once, at release."""
 HELDOUT_SHARE = 0.15
-"""Share of the items that is kept for measuring: of 4,095 different sums 566, enough for intervals of +-0.05."""
+"""Share of the items that is kept for measuring: of 4,095 different sums 566, half of them on each side, each asked in both orders."""
 _BUCKETS = 1000
+_ASKED = re.compile(r"(?<![\d+])(\d\d)\s*\+\s*(\d\d)(?![\d+])|\b[Rr]everse:?\s+(\d{4,5})(?!\d)")
 
 
 class Item(NamedTuple):
@@ -31,6 +35,11 @@ class Item(NamedTuple):
     """The worked way to the answer, one step a line: `7+5=12`, `4+8+1=13`."""
     key: str
     """What the item is about: items that give each other away (47+85 and 85+47) share it."""
+
+    @property
+    def said(self) -> str:
+        """The answer as a sentence, the same one in text and in conversations: `The answer is 132.`."""
+        return f"The answer is {self.answer}."
 
 
 def heldout(item: Item) -> bool:
@@ -51,21 +60,37 @@ def draw(skill: str, rng: random.Random, heldout: bool) -> Item:
             return item
 
 
-def heldout_items(skill: str, count: int, seed: int) -> list[Item]:
-    """`count` different held-out items, the same for the same seed; a larger count begins with those of a smaller one.
+def heldout_items(skill: str, count: int, seed: int, side: Side = "validation") -> list[Item]:
+    """`count` different held-out questions of one side, the same for the same seed; a larger count begins with those of a smaller one.
 
     Raises:
-        ConfigError: no such skill, or one that has fewer held-out items.
+        ConfigError: no such skill, or one that has fewer of them.
     """
     rng, found = random.Random(f"{skill} {seed}"), dict[str, Item]()
-    for _ in range(20 * count + 1000):
+    for _ in range(16 * count + 1000):
         if len(found) == count:
             break
         item = draw(skill, rng, heldout=True)
-        found.setdefault(item.key, item)
+        if side_of(item) == side:
+            found.setdefault(item.question, item)
     if len(found) < count:
-        raise ConfigError(f"skill '{skill}' has {len(found)} held-out items, {count} were asked for", do=f"ask for at most {len(found)}")
+        said = f"skill '{skill}' has {len(found)} held-out items for {side}, {count} were asked for"
+        raise ConfigError(said, do=f"ask for at most {len(found)}")
     return list(found.values())
+
+
+def side_of(item: Item) -> Side:
+    """Which side a held-out item is on, by another hash of its key."""
+    return "test" if _number(f"side {item.key}") % 2 else "validation"
+
+
+def items_in(text: str) -> Iterator[Item]:
+    """Items of known skills that a text asks for, however it puts the question: `12+34`, `12 + 34`, `reverse: 9420`."""
+    for a, b, digits in _ASKED.findall(text):
+        if digits:
+            yield reversal(digits)
+        elif min(int(a), int(b)) >= 10:
+            yield addition(int(a), int(b))
 
 
 def require_skill(skill: str, where: str = "") -> None:
@@ -110,5 +135,8 @@ def _maker(skill: str) -> Callable[[random.Random], Item]:
 
 
 def _kept(key: str) -> bool:
-    number = int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")
-    return number % _BUCKETS < HELDOUT_SHARE * _BUCKETS
+    return _number(key) % _BUCKETS < HELDOUT_SHARE * _BUCKETS
+
+
+def _number(key: str) -> int:
+    return int.from_bytes(hashlib.blake2b(key.encode(), digest_size=8).digest(), "big")

@@ -14,6 +14,7 @@ from contracts.config import digest
 from tasks.data.config import Acquisition, SourceConfig, TokenizerConfig
 from tasks.data.embedded import versions
 from tasks.data.files import Found, find_files
+from tasks.data.generated import VERSION
 
 _hashes: dict[tuple[str, int, int, int], str] = {}
 
@@ -22,7 +23,8 @@ def snapshot_digest(config: SourceConfig) -> str:
     """Digest of what the sources hold now.
 
     Local files by content and relative name (hashed once per size and time of change), the embedded corpus by (package, version), URLs by
-    relative name, size and entity tag, Hugging Face data sets by (name, subset, split, revision).
+    relative name, size and entity tag, Hugging Face data sets by (name, subset, split, revision), generated text by its maker's version,
+    its skills and its seed.
 
     Two looks may be compared, also from different processes: the stage `source` looks again once it has copied, and records what it saw
     in its evidence as `snapshot`; if that is not the digest of the plan, the sources changed in between.
@@ -48,6 +50,8 @@ def _source(source: Acquisition) -> Any:
         return [source.name, "embedded", versions(source)]
     if source.kind == "published":
         return [source.name, "published"]
+    if source.kind == "generated":
+        return [source.name, "generated", VERSION, source.skills, source.seed or 0]
     if source.kind == "files":
         return [source.name, "files", [[file.name, content_digest(file)] for file in find_files(source)]]
     folder = Path(str(source.path))

@@ -5,7 +5,7 @@ import random
 import pytest
 
 from contracts.errors import ConfigError
-from tasks.data import SKILLS, draw, heldout, heldout_items
+from tasks.data import SKILLS, draw, heldout, heldout_items, items_in, side_of
 from tasks.data.skills import HELDOUT_SHARE, addition, reversal
 
 
@@ -52,13 +52,35 @@ def test_the_share_that_is_held_out() -> None:
 @pytest.mark.parametrize("skill", list(SKILLS))
 def test_heldout_items_are_different_and_follow_the_seed(skill: str) -> None:
     items = heldout_items(skill, 300, seed=3)
-    assert len({item.key for item in items}) == 300 and all(heldout(item) for item in items)
+    assert len({item.question for item in items}) == 300 and all(heldout(item) for item in items)
     assert heldout_items(skill, 40, seed=3) == items[:40] and heldout_items(skill, 40, seed=4) != items[:40]
 
 
+@pytest.mark.parametrize("skill", list(SKILLS))
+def test_what_is_read_at_release_never_steers_a_decision(skill: str) -> None:
+    steering = {item.key for item in heldout_items(skill, 300, 0, "validation")}
+    assert not steering & {item.key for item in heldout_items(skill, 300, 1, "test")}
+    assert {side_of(item) for item in heldout_items(skill, 20, 0, "test")} == {"test"}
+
+
 def test_more_items_than_there_are_is_refused() -> None:
-    with pytest.raises(ConfigError, match="has 566 held-out items, 900 were asked for"):
-        heldout_items("add", 900, seed=0)
+    with pytest.raises(ConfigError, match="held-out items for test, 900 were asked for"):
+        heldout_items("add", 900, 0, "test")
+
+
+@pytest.mark.parametrize(
+    ("text", "questions"),
+    [
+        ("What is 47+85?", ["What is 47+85?"]),
+        ("work out 47 + 85 now", ["What is 47+85?"]),
+        ("Reverse 9420. Then reverse: 12345", ["Reverse 9420.", "Reverse 12345."]),
+        ("7+5=12 4+8+1=13 147+85 47+853 2.47+85", ["What is 47+85?"]),
+        ("reverse 123", []),
+        ("05+12", []),
+    ],
+)
+def test_items_are_found_in_any_text(text: str, questions: list[str]) -> None:
+    assert [item.question for item in items_in(text)] == questions
 
 
 def test_an_unknown_skill_is_refused_by_name() -> None:
