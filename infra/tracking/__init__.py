@@ -12,9 +12,10 @@ from typing import Self
 
 from infra.site import Site
 from infra.store import Artifact
+from infra.tracking.registry import register_model
 from infra.tracking.shipper import BESIDE_SPOOL, Ledger, Parent, Shipper, load
 
-__all__ = ["BESIDE_SPOOL", "Parent", "Tracker", "ship_leftovers"]
+__all__ = ["BESIDE_SPOOL", "Parent", "Tracker", "register_model", "ship_leftovers"]
 
 SHIP_SECONDS = 2.0
 PATIENCE_SECONDS = 4.0

@@ -23,6 +23,7 @@ Point = tuple[str, float, int, int]
 METRICS_PER_BATCH = 900
 PARAMS_PER_BATCH = 100
 VALUE_CHARACTERS = 6000
+DESCRIPTION_CHARACTERS = 5000
 
 
 class TrackingAway(OSError):
@@ -82,6 +83,34 @@ class Mlflow:
             for at in range(0, len(pairs), PARAMS_PER_BATCH):
                 self._post("runs/log-batch", {"run_id": run, kind: pairs[at : at + PARAMS_PER_BATCH]})
 
+    def create_model(self, name: str) -> None:
+        """A registered model of that name, where there is none yet."""
+        if self._get("registered-models/get", {"name": name}, missing_ok=True) is None:
+            self._post("registered-models/create", {"name": name})
+
+    def find_version(self, name: str, tag: str, value: str) -> str | None:
+        """Number of the newest version of a registered model with that tag."""
+        wanted = {"filter": f"name='{name}' AND tags.`{tag}` = '{value}'", "max_results": "1", "order_by": "version_number DESC"}
+        found = (self._get("model-versions/search", wanted) or {}).get("model_versions", [])
+        return str(found[0]["version"]) if found else None
+
+    def create_version(self, name: str, source: str, tags: Mapping[str, str], description: str) -> str:
+        """Number of a new version of a registered model."""
+        given = [{"key": allowed(key), "value": value[:VALUE_CHARACTERS]} for key, value in tags.items()]
+        body = {"name": name, "source": source, "tags": given, "description": description[:DESCRIPTION_CHARACTERS]}
+        return str(self._post("model-versions/create", body)["model_version"]["version"])
+
+    def update_version(self, name: str, version: str, tags: Mapping[str, str], description: str) -> None:
+        """Renew tags and description of a version."""
+        where = {"name": name, "version": version}
+        self._post("model-versions/update", {**where, "description": description[:DESCRIPTION_CHARACTERS]}, method="PATCH")
+        for key, value in tags.items():
+            self._post("model-versions/set-tag", {**where, "key": allowed(key), "value": value[:VALUE_CHARACTERS]})
+
+    def version_page(self, name: str, version: str) -> str:
+        """Address of a version's page."""
+        return f"{self.url}/#/models/{urllib.parse.quote(name, safe='')}/versions/{version}"
+
     def page(self, experiment: str, run: str) -> str:
         """Address of the run's page."""
         return f"{self.url}/#/experiments/{experiment}/runs/{run}"
@@ -89,8 +118,8 @@ class Mlflow:
     def _get(self, call: str, query: Mapping[str, str], missing_ok: bool = False) -> dict[str, Any] | None:
         return self._send(urllib.request.Request(f"{self.url}/api/2.0/mlflow/{call}?{urllib.parse.urlencode(query)}"), missing_ok)
 
-    def _post(self, call: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        request = urllib.request.Request(f"{self.url}/api/2.0/mlflow/{call}", data=json.dumps(body).encode(), method="POST")
+    def _post(self, call: str, body: Mapping[str, Any], method: str = "POST") -> dict[str, Any]:
+        request = urllib.request.Request(f"{self.url}/api/2.0/mlflow/{call}", data=json.dumps(body).encode(), method=method)
         request.add_header("Content-Type", "application/json")
         return self._send(request) or {}
 

@@ -1,5 +1,6 @@
-"""Conversion: Megatron checkpoint to Hugging Face folder, behind a parity gate."""
+"""Conversion: Megatron checkpoint to Hugging Face folder, behind a parity gate; from there to GGUF."""
 
+from tasks.conversion.gguf import export_gguf, find_converter
 from tasks.conversion.judgement import parity_problems
 
-__all__ = ["parity_problems"]
+__all__ = ["export_gguf", "find_converter", "parity_problems"]

@@ -100,7 +100,7 @@ class MergingConfig(Config):
     """What every model of the panel must be measured on, and by the weakest of which it is ranked: `SKILL` (in every mode), `SKILL/MODE` or
     the name of a task, a long-context one above all. Empty: everything that was measured."""
     max_regression: Gate[float] = Field(default=0.02, ge=0)
-    """Largest drop of the weakest skill, against the best parent's weakest, that is accepted; it counts as far as its interval shows it."""
+    """Largest drop of the weakest skill, against the best parent's weakest, that is accepted; one within its interval is."""
     threads: Placement[int] = Field(default=1, ge=1)
     """Threads of the arithmetic."""
 

@@ -146,7 +146,8 @@ def rank(contestants: Sequence[Contestant], config: MergingConfig, confidence: f
 def merge_problems(evidence: Mapping[str, Any], config: MergingConfig) -> list[str]:
     """What speaks against the winner of a panel, from the evidence of the stage `merge`, under the bounds that hold now.
 
-    A drop of the weakest skill against the best parent's counts as far as the interval of the difference shows it (Newcombe 1998).
+    Refused is a weakest skill that lies more than `max_regression` below the best parent's, where the interval of the difference (Newcombe
+    1998) shows that it fell at all: a fall within the noise of the items stops nobody.
     """
     if "panel" not in evidence:
         return ["no panel was recorded: nothing says how the merge compares with its parents"]
@@ -159,12 +160,11 @@ def merge_problems(evidence: Mapping[str, Any], config: MergingConfig) -> list[s
         return []
     rival = max(parents, key=lambda row: row.cells[row.weakest].value)
     before, after = rival.cells[rival.weakest], best.cells[best.weakest]
-    drop = _surely(before, after, panel.confidence)
-    if drop <= config.max_regression:
+    if before.value - after.value <= config.max_regression or _surely(before, after, panel.confidence) <= 0:
         return []
     return [
         f"weakest skill of {best.name} is {best.weakest} with {after.value:.3f}, the weakest of its parent {rival.name} is "
-        f"{rival.weakest} with {before.value:.3f}: a drop of at least {drop:.3f} where {config.max_regression:g} is accepted"
+        f"{rival.weakest} with {before.value:.3f}: a drop of more than {config.max_regression:g}, beyond what chance does"
     ]
 
 

@@ -12,7 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 
 from infra.site import Site
-from infra.tracking import BESIDE_SPOOL, Parent, Tracker, ship_leftovers
+from infra.store import Artifact, Manifest
+from infra.tracking import BESIDE_SPOOL, Parent, Tracker, register_model, ship_leftovers
+from infra.tracking.mlflow import Mlflow, TrackingAway
 from tests.servers import (
     local_site,
     mlflow_server,  # noqa: F401
@@ -177,3 +179,25 @@ def test_points_from_beside_the_worker_stand_in_the_same_run(mlflow_server: Site
     (run,) = runs(mlflow_server, "beside")
     assert steps(mlflow_server, run) == list(range(1, 501))
     assert steps(mlflow_server, run, "evaluation/bits_per_byte") == [100, 200, 300, 400]
+
+
+def released(fingerprint: str, uri: str) -> Artifact:
+    manifest = Manifest(stage="release", fingerprint=fingerprint, workspace_key="w", created="2026-01-01T00:00:00+00:00")
+    return Artifact(manifest, "0" * 64, uri)
+
+
+def test_a_released_model_is_registered_once_and_found_by_its_fingerprint(mlflow_server: Site, tmp_path: Path) -> None:  # noqa: F811
+    server, client = Mlflow(mlflow_server.mlflow.url, timeout=30), MlflowClient(tracking_uri=mlflow_server.mlflow.url)
+    local, remote = released("f0", str(tmp_path / "artifacts")), released("f1", "s3://bucket/artifacts/release/f1")
+    page = register_model(server, "tiny", local, {"recipe": "tiny", "winner": "soup-0.9"}, "# tiny\n" + "x" * 9000)
+    assert page == f"{mlflow_server.mlflow.url}/#/models/tiny/versions/1"
+    assert register_model(server, "tiny", local, {"winner": "sft-main"}, "again") == page
+    assert register_model(server, "tiny", remote, {}).endswith("/versions/2")
+    first, second = (client.get_model_version("tiny", number) for number in ("1", "2"))
+    assert first.source == "smolflow://release/f0" and second.source == remote.uri
+    assert first.tags == {"fingerprint": "f0", "uri": local.uri, "recipe": "tiny", "winner": "sft-main"} and first.description == "again"
+
+
+def test_a_registry_that_is_away_says_so() -> None:
+    with pytest.raises(TrackingAway, match="registered-models"):
+        register_model(Mlflow("http://127.0.0.1:9", timeout=1), "tiny", released("f0", "/x"), {})

@@ -90,7 +90,7 @@ def test_the_gate_refuses_a_winner_whose_weakest_skill_fell() -> None:
     parent, worse = one("a", add__think=0.8, reverse__think=0.8), one("linear", merged=True, add__think=0.9, reverse__think=0.6)
     found = evidence(parent, worse, winner="linear")
     problems = merge_problems(found, config())
-    assert len(problems) == 1 and "reverse/think with 0.600" in problems[0] and "a drop of at least 0.1" in problems[0]
+    assert len(problems) == 1 and "reverse/think with 0.600" in problems[0] and "a drop of more than 0.02" in problems[0]
     assert merge_problems(found, config(max_regression=0.2)) == []  # a bound of today judges what was measured before
     small = one("linear", merged=True, add__think=0.8, reverse__think=0.77)
     assert merge_problems(evidence(parent, small, winner="linear"), config()) == []  # within its interval

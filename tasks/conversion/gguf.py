@@ -1,0 +1,60 @@
+"""GGUF, the format of llama.cpp: written by its own converter, where that is found."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Literal
+
+from contracts.errors import ResourceError, StageError
+
+CONVERTER = "convert_hf_to_gguf.py"
+VARIABLE = "LLAMA_CPP"
+"""Environment variable with llama.cpp's checkout, or the path of its converter."""
+Precision = Literal["f32", "f16", "bf16", "q8_0"]
+
+
+def find_converter() -> Path | None:
+    """llama.cpp's converter: in the folder (or at the path) that LLAMA_CPP names, else on the PATH; None where there is none."""
+    given = os.environ.get(VARIABLE, "")
+    places = [Path(given), Path(given) / CONVERTER] if given else []
+    on_path = shutil.which(CONVERTER)
+    places += [Path(on_path)] if on_path else []
+    return next((place for place in places if place.is_file()), None)
+
+
+def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: float = 3600) -> Path:
+    """Convert a Hugging Face folder.
+
+    Args:
+        out: the file to write, for example `model.gguf`.
+        seconds: time limit of the converter.
+
+    Raises:
+        ResourceError: there is no converter here.
+        StageError: it failed or wrote nothing; its last words are in the message.
+    """
+    converter = find_converter()
+    if converter is None:
+        raise ResourceError(
+            f"llama.cpp's {CONVERTER} is not here, so no GGUF file can be written",
+            where="release",
+            do=f"clone llama.cpp, set {VARIABLE} to its folder and install its requirements; or leave gguf out of the formats",
+        )
+    command = [sys.executable, str(converter), str(model), "--outfile", str(out), "--outtype", precision]
+    environment = os.environ | {"HF_HUB_OFFLINE": "1"}
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)
+    except subprocess.TimeoutExpired:
+        raise StageError(f"{CONVERTER} was not done after {seconds:g} s", where="release", do="give it more time") from None
+    if done.returncode != 0 or not out.is_file():
+        said = " / ".join((done.stderr or done.stdout).strip().splitlines()[-3:]) or f"exit code {done.returncode}"
+        raise StageError(
+            f"{CONVERTER} wrote no file: {said[:400]}",
+            where="release",
+            do="it must know the architecture and the tokenizer: update llama.cpp, or leave gguf out of the formats",
+        )
+    return out
