@@ -4,7 +4,7 @@
 SMOLFLOW_JOB_DIR, the job's own local folder, and SMOLFLOW_SCRATCH, this node's place for copies of artifacts.
 """
 
-from infra.job.body import Body, result_part, run_body, stop_on_signal
+from infra.job.body import Body, LongBody, result_part, run_body, run_long_body, stop_on_signal
 from infra.job.folder import Job, Progress, ProgressFile
 from infra.job.provenance import code_version, machine, versions
 from infra.job.spec import Exit, InputRef, JobResult, JobSpec, Stopped, Summary
@@ -16,6 +16,7 @@ __all__ = [
     "Job",
     "JobResult",
     "JobSpec",
+    "LongBody",
     "Progress",
     "ProgressFile",
     "Stopped",
@@ -24,6 +25,7 @@ __all__ = [
     "machine",
     "result_part",
     "run_body",
+    "run_long_body",
     "stop_on_signal",
     "versions",
 ]

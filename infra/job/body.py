@@ -22,6 +22,8 @@ RESULT = "result"
 
 Body = Callable[[dict[str, Any], Mapping[str, Path], Path, Progress], Summary]
 """Called with (config, inputs, out, progress)."""
+LongBody = Callable[[dict[str, Any], Mapping[str, Path], Path, Progress, Workspace], Summary]
+"""Called with the workspace too, where it keeps parts of its own: what was done before it was stopped is not done again."""
 
 
 @contextlib.contextmanager
@@ -54,6 +56,11 @@ def run_body(spec: JobSpec, body: Body) -> int:
     Joins the workspace, brings the inputs here, calls `body(config, inputs, out, progress)`, seals what it left in `out` as the part
     "result" with the Summary as its meta, and writes result.json in any case. A result that an earlier attempt sealed is taken as it is.
     """
+    return run_long_body(spec, lambda config, inputs, out, progress, workspace: body(config, inputs, out, progress))
+
+
+def run_long_body(spec: JobSpec, body: LongBody) -> int:
+    """As `run_body`, with a body that keeps what it has done so far as parts of the workspace."""
     job = Job.from_environment()
     job.result_file.unlink(missing_ok=True)
     with stop_on_signal() as ignore_signals:
@@ -70,13 +77,13 @@ def run_body(spec: JobSpec, body: Body) -> int:
     return int(result.exit)
 
 
-def _result_part(spec: JobSpec, job: Job, body: Body) -> Part:
+def _result_part(spec: JobSpec, job: Job, body: LongBody) -> Part:
     store = Store.open(spec.store)
     with store.attach(spec.stage, spec.workspace_key, spec.lease) as workspace:
         return result_part(
             workspace,
             job.folder,
-            lambda out: body(spec.config, job.materialise(store, spec.inputs), out, ProgressFile(job.progress_file)),
+            lambda out: body(spec.config, job.materialise(store, spec.inputs), out, ProgressFile(job.progress_file), workspace),
         )
 
 

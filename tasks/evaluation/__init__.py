@@ -9,14 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.evaluation.compression import model_bits
+    from tasks.evaluation.documents import heldout as heldout_texts
     from tasks.evaluation.formulation import recommend_formulation, recommended_samples
-    from tasks.evaluation.intervals import wilson
+    from tasks.evaluation.intervals import bootstrap_difference, wilson
     from tasks.evaluation.paired import average_accuracy, difference, require_comparable
     from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds, qualification_problems
     from tasks.evaluation.qualifying import QualifyRequest, qualify
     from tasks.evaluation.results import derive
     from tasks.evaluation.scores import ACCURACY, BITS, Scores, lower_is_better
     from tasks.evaluation.scores import read as read_scores
+    from tasks.evaluation.transformers_model import load as load_transformers
 
 __all__ = [
     "ACCURACY",
@@ -27,9 +30,13 @@ __all__ = [
     "Scores",
     "Thresholds",
     "average_accuracy",
+    "bootstrap_difference",
     "derive",
     "difference",
+    "heldout_texts",
+    "load_transformers",
     "lower_is_better",
+    "model_bits",
     "qualification_problems",
     "qualify",
     "read_scores",
@@ -48,9 +55,13 @@ _HOMES = {
     "Scores": "scores",
     "Thresholds": "qualification",
     "average_accuracy": "paired",
+    "bootstrap_difference": "intervals",
     "derive": "results",
     "difference": "paired",
+    "heldout_texts": "documents",
+    "load_transformers": "transformers_model",
     "lower_is_better": "scores",
+    "model_bits": "compression",
     "qualification_problems": "qualification",
     "qualify": "qualifying",
     "read_scores": "scores",
@@ -59,7 +70,7 @@ _HOMES = {
     "require_comparable": "paired",
     "wilson": "intervals",
 }
-_RENAMED = {"read_scores": "read"}
+_RENAMED = {"read_scores": "read", "heldout_texts": "heldout", "load_transformers": "load"}
 
 
 def __getattr__(name: str) -> Any:

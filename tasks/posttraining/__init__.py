@@ -9,52 +9,104 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from tasks.posttraining.chat import chat_data_problems
     from tasks.posttraining.chat_files import read_chat, samples_of
+    from tasks.posttraining.chat_requests import ChatRequest, MeasureRequest, PairsRequest, VibeRequest, chat_request
+    from tasks.posttraining.chat_sources import chat_snapshot
+    from tasks.posttraining.comparison import Change, compare, regression_problems
     from tasks.posttraining.conversation import Sample
+    from tasks.posttraining.heldout_reads import HeldoutRead, read_problems
     from tasks.posttraining.lint_report import LintReport, chat_problems
     from tasks.posttraining.linter import Linter, Shown, lint
+    from tasks.posttraining.measure import measure as measure_skills
+    from tasks.posttraining.pairs import pairs_problems
     from tasks.posttraining.rendering import Renderer, Rendering, Token
     from tasks.posttraining.reply import Reply, parse_reply
+    from tasks.posttraining.sampling import Answer, Sampler
+    from tasks.posttraining.skill_scores import Cell, SkillScores, read_skills
     from tasks.posttraining.template import equip, template_text
+    from tasks.posttraining.vibe import Vibe
 
 __all__ = [
+    "Answer",
+    "Cell",
+    "Change",
+    "ChatRequest",
+    "HeldoutRead",
     "LintReport",
     "Linter",
+    "MeasureRequest",
+    "PairsRequest",
     "Renderer",
     "Rendering",
     "Reply",
     "Sample",
+    "Sampler",
     "Shown",
+    "SkillScores",
     "Token",
+    "Vibe",
+    "VibeRequest",
+    "chat_data_problems",
     "chat_problems",
+    "chat_request",
+    "chat_snapshot",
+    "compare",
     "equip",
     "lint",
+    "measure_skills",
+    "pairs_problems",
     "parse_reply",
     "read_chat",
+    "read_problems",
+    "read_skills",
+    "regression_problems",
     "samples_of",
     "template_text",
 ]
 
 _HOMES = {
+    "Answer": "sampling",
+    "Cell": "skill_scores",
+    "Change": "comparison",
+    "ChatRequest": "chat_requests",
+    "HeldoutRead": "heldout_reads",
     "LintReport": "lint_report",
     "Linter": "linter",
+    "MeasureRequest": "chat_requests",
+    "PairsRequest": "chat_requests",
     "Renderer": "rendering",
     "Rendering": "rendering",
     "Reply": "reply",
     "Sample": "conversation",
+    "Sampler": "sampling",
     "Shown": "linter",
+    "SkillScores": "skill_scores",
     "Token": "rendering",
+    "Vibe": "vibe",
+    "VibeRequest": "chat_requests",
+    "chat_data_problems": "chat",
     "chat_problems": "lint_report",
+    "chat_request": "chat_requests",
+    "chat_snapshot": "chat_sources",
+    "compare": "comparison",
     "equip": "template",
     "lint": "linter",
+    "measure_skills": "measure",
+    "pairs_problems": "pairs",
     "parse_reply": "reply",
     "read_chat": "chat_files",
+    "read_problems": "heldout_reads",
+    "read_skills": "skill_scores",
+    "regression_problems": "comparison",
     "samples_of": "chat_files",
     "template_text": "template",
 }
+_RENAMED = {"measure_skills": "measure"}
+"""A package that offered `measure` would offer its module of that name instead, as soon as that is imported."""
 
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
         raise AttributeError(f"module 'tasks.posttraining' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.posttraining.{_HOMES[name]}"), name)
+    return getattr(import_module(f"tasks.posttraining.{_HOMES[name]}"), _RENAMED.get(name, name))

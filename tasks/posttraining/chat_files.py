@@ -24,11 +24,20 @@ def read_chat(path: Path, default_mode: Mode | None = None) -> Iterator[Sample]:
     Raises:
         InputError: nothing there, another format, a damaged file, or a row without `messages`; names file and line.
     """
+    for file in chat_files(path):
+        yield from samples_of(file_rows(file), source=file.stem, where=file.name, default_mode=default_mode)
+
+
+def chat_files(path: Path) -> list[Path]:
+    """The file, or every file of a known format in the folder, in the order of names.
+
+    Raises:
+        InputError: nothing there.
+    """
     files = sorted(one for one in path.rglob("*") if one.suffix in FORMATS) if path.is_dir() else [path]
     if not files or not path.exists():
         raise InputError("no chat data here", where=str(path), do=f"give a file or a folder of {', '.join(FORMATS)}")
-    for file in files:
-        yield from samples_of(_rows(file), source=file.stem, where=file.name, default_mode=default_mode)
+    return files
 
 
 def samples_of(rows: Iterable[Any], source: str = "", where: str = "row", default_mode: Mode | None = None) -> Iterator[Sample]:
@@ -51,7 +60,12 @@ def samples_of(rows: Iterable[Any], source: str = "", where: str = "row", defaul
         yield Sample(row["messages"], kwargs or {}, tools, str(row.get("source") or source), place, default_mode)
 
 
-def _rows(file: Path) -> Iterator[Any]:
+def file_rows(file: Path) -> Iterator[Any]:
+    """Rows of one file as they are stored.
+
+    Raises:
+        InputError: another format or a damaged file.
+    """
     if file.suffix == ".parquet":
         yield from _parquet(file)
     elif file.suffix == ".json":

@@ -1,7 +1,7 @@
 """Process of the stages after pretraining: `python -m tasks.posttraining.worker SPEC`.
 
-`sft-`, `preference-` and `reinforcement-` stages train, with checkpoints as parts; the others are bodies that start again when they are
-killed. Nothing heavy is imported before the kind is known.
+`sft-`, `preference-` and `reinforcement-` stages train, with checkpoints as parts; `pairs-` keeps its answers as parts; the others are
+bodies that start again when they are killed. Nothing heavy is imported before the kind is known.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import ConfigError
-from infra.job import JobSpec, Progress, Summary, run_body
+from infra.job import JobSpec, Summary, run_body, run_long_body
 
 TRAINED = {"sft": "SftRequest", "preference": "PreferenceRequest", "reinforcement": "ReinforcementRequest"}
 """Kind of stage -> its request; the module of the same name offers `prepare`."""
-BODIES = ("chat", "pairs", "measure")
+BODIES = ("chat", "measure", "vibe")
 """Kinds whose module of the same name offers a body of the same name."""
+LONG_BODIES = ("pairs",)
+"""The same, keeping parts of its work in the workspace."""
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1",
@@ -44,12 +46,15 @@ def main(spec: JobSpec) -> int:
         return session.run(spec, lambda: (request.parse(spec.config, kind), import_module(f"tasks.posttraining.{kind}").prepare))
     if kind in BODIES:
         return run_body(spec, _body(kind))
-    raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {', '.join((*TRAINED, *BODIES))}")
+    if kind in LONG_BODIES:
+        return run_long_body(spec, _body(kind))
+    known = ", ".join((*TRAINED, *BODIES, *LONG_BODIES))
+    raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {known}")
 
 
 def _body(kind: str) -> Any:
-    def body(config: dict[str, Any], inputs: Mapping[str, Path], out: Path, progress: Progress) -> Summary:
-        made: Summary = getattr(import_module(f"tasks.posttraining.{kind}"), kind)(config, inputs, out, progress)
+    def body(config: dict[str, Any], inputs: Mapping[str, Path], out: Path, *rest: Any) -> Summary:
+        made: Summary = getattr(import_module(f"tasks.posttraining.{kind}"), kind)(config, inputs, out, *rest)
         return made
 
     return body

@@ -1,0 +1,100 @@
+"""What the bodies of the stages `chat`, `pairs-NAME`, `measure-STAGE` and of the vibe check are given.
+
+Inputs by role: `chat` reads `model` (a Hugging Face folder; a tokenizer's folder will do) and, where there is one, `curate`; `pairs-NAME`
+reads `model` and `chat`; `measure-STAGE` reads `model` and, where there is one, `curate`.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field
+
+from contracts.config import Config, Gate, Placement
+from tasks.data import Side
+from tasks.posttraining.config import ChatEvaluation, ChatLint, ChatSource, ChatTemplate, PostTrainingConfig, PreferenceConfig
+
+__all__ = ["ChatRequest", "Holds", "MeasureRequest", "PairsRequest", "StepSources", "VibeRequest", "chat_request"]
+
+Holds = Literal["conversations", "pairs", "prompts"]
+"""What a step needs of its sources: whole conversations, chosen and rejected answers, or questions whose answers can be verified."""
+
+
+class StepSources(Config):
+    """The data of one training stage."""
+
+    stage: str
+    """Its name, for example `sft-main`; its folder in the artifact."""
+    holds: Holds
+    """What the rows are."""
+    sources: list[ChatSource] = Field(min_length=1)
+    """Where they come from."""
+    seed: int = 0
+    """Seed of generated items."""
+    length: int | None = Field(default=None, ge=8)
+    """Longest sequence in tokens that the step takes; the linter reports what is longer."""
+
+
+class ChatRequest(Config):
+    """Body config of the stage `chat`."""
+
+    template: ChatTemplate
+    """How conversations become text."""
+    lint: ChatLint = ChatLint()
+    """What they are held to."""
+    contamination_ngram: int = Field(default=13, ge=0)
+    """A row that shares an n-gram of this many words with held-out text is dropped (0: no such check)."""
+    steps: list[StepSources] = Field(min_length=1)
+    """Training stages with their sources."""
+
+
+class PairsRequest(Config):
+    """Body config of the stage `pairs-NAME`; `chat` holds `preference-NAME/SOURCE.jsonl` for each source of the step."""
+
+    template: ChatTemplate
+    """How conversations become text."""
+    step: PreferenceConfig
+    """The step the pairs are for; its `pairs` says how they are made."""
+    batch_size: Placement[int] = Field(default=64, ge=1)
+    """Prompts answered side by side, and kept together as one part: what a killed stage loses is one of them at most."""
+
+
+class MeasureRequest(Config):
+    """Body config of the stage `measure-STAGE`."""
+
+    template: ChatTemplate
+    """Put on the model's tokenizer, so that a base model is asked as its children are."""
+    evaluation: ChatEvaluation
+    """Skills, items and limits."""
+    seed: int = 0
+    """Which held-out items are drawn, and the sampled answers."""
+    side: Side = "validation"
+    """`validation` steers the line; `test` is read once, by the release."""
+    heldout_bytes: int = Field(default=40_000, ge=0)
+    """Bytes of held-out text per source that bits per byte are taken of, where `curate` is among the inputs (0: none)."""
+    window: int = Field(default=256, ge=8)
+    """Longest sequence in tokens for bits per byte."""
+    confidence: Gate[float] = Field(default=0.95, gt=0, lt=1)
+    """Of the intervals in the summary; the statistics themselves hold none."""
+
+
+class VibeRequest(Config):
+    """Body config of the vibe check: a fixed pack of prompts, for a person to read."""
+
+    template: ChatTemplate
+    """Put on the model's tokenizer."""
+    max_answer_tokens: int = Field(default=64, ge=1)
+    """Longest answer."""
+
+
+def chat_request(config: PostTrainingConfig) -> ChatRequest:
+    """What the stage `chat` uses of a recipe: every step's sources, and what the step needs of them."""
+    steps = []
+    for stage, step in config.steps.items():
+        sources = getattr(step, "prompts", None) or getattr(step, "sources", [])
+        made_on_policy = isinstance(step, PreferenceConfig) and step.pairs is not None
+        holds: Holds = "prompts" if made_on_policy or not hasattr(step, "sources") else "conversations"
+        if isinstance(step, PreferenceConfig) and not made_on_policy:
+            holds = "pairs"
+        steps.append(StepSources(stage=stage, holds=holds, sources=sources, seed=step.seed, length=getattr(step, "max_length", None)))
+    return ChatRequest(template=config.template, lint=config.lint, contamination_ngram=config.contamination_ngram, steps=steps)
