@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from statistics import fmean, variance
 from typing import Any, NamedTuple
 
@@ -105,13 +106,23 @@ def alarms(read: Sequence[Reading], held: Sequence[Heldout], limits: Alarms) -> 
     ]  # fmt: skip
 
 
+def along(read: Sequence[Reading], held: Sequence[Heldout], limits: Alarms) -> list[Alarm]:
+    """The first occurrence of each sign along a history, as somebody who watched it would have seen them."""
+    found: dict[str, Alarm] = {}
+    for count in range(2 * limits.window, len(read) + 1):
+        for alarm in alarms(read[:count], [one for one in held if one.step <= read[count - 1].step], limits):
+            found.setdefault(alarm.name, alarm)
+    return list(found.values())
+
+
 def falling(read: Sequence[Reading], limits: Alarms) -> list[Alarm]:
     """The watchdog: the mean reward of the last window against the best window's. Ends training.
 
     A collapse does not recover by itself: at 3e-4 a tiny model's reward fell from .16 to .00 within 40 steps and stayed there.
     """
     size = limits.window
-    means = [fmean(one.reward for one in read[at - size : at]) for at in range(size, len(read) + 1)]
+    sums = [0.0, *accumulate(one.reward for one in read)]
+    means = [(sums[at] - sums[at - size]) / size for at in range(size, len(read) + 1)]
     best = max(means, default=0.0)
     if len(read) < 2 * size or best <= 0 or means[-1] >= limits.stop_below * best:
         return []

@@ -126,7 +126,7 @@ class Reinforced(GRPOTrainer):  # type: ignore[misc]
     def prediction_step(self, model: Any, inputs: Any, prediction_loss_only: bool, ignore_keys: list[str] | None = None) -> Any:
         """Answer held-out prompts and score them; their loss says nothing."""
         self._prepare_inputs(inputs)
-        return torch.zeros((), device=self.accelerator.device), None, None
+        return None, None, None
 
     def _evaluate(self, trial: Any, ignore_keys_for_eval: list[str] | None, skip_scheduler: bool = False) -> dict[str, float]:
         if skip_scheduler and self.state.global_step:  # the measurement at the start, of a training that goes on

@@ -6,7 +6,7 @@ published (Smol Training Playbook, RLVR). The learning rate has a narrow window:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from contracts.errors import ConfigError
@@ -16,6 +16,8 @@ from tasks.posttraining.model_folder import load_model, load_renderer
 from tasks.posttraining.plug import Given, Prepared
 from tasks.posttraining.prompts import Prompt, Prompts, prompts_of
 from tasks.posttraining.requests import ReinforcementRequest
+from tasks.posttraining.rewards.guard import Guarded
+from tasks.posttraining.rewards.judge import Judge
 from tasks.posttraining.rewards.overlong import require_harmless
 from tasks.posttraining.rewards.registry import columns_of, rewards_of, truth_of
 
@@ -61,8 +63,7 @@ def prepare(given: Given) -> Prepared:
         truth=truth,
     )
     counts = {"prompts": len(prompts.train), "heldout_prompts": len(prompts.heldout), "answers": step.steps * step.global_batch_size}
-    faults = {reward.__name__: reward.faults for reward in rewards}
-    evidence = {**_evidence(step, prompts, truth), "generation": engine(step, given.ground), "faults": faults}
+    evidence = {**_evidence(step, prompts, truth), "generation": engine(step, given.ground), **_of_rewards(rewards)}
     return Prepared(trainer, renderer.tokenizer, counts, evidence, notes, lambda: _figures(trainer.state.log_history, truth))
 
 
@@ -86,6 +87,12 @@ def _evidence(step: ReinforcementConfig, prompts: Prompts, truth: str) -> dict[s
         "longest_prompt": prompts.longest_prompt,
         "longest_correct": prompts.longest_correct,
     }
+
+
+def _of_rewards(rewards: Sequence[Guarded]) -> dict[str, Any]:
+    """What went wrong with each in this attempt, and which judge gave marks; both are written down when training is over."""
+    judges = {one.__name__: one.score.pin for one in rewards if isinstance(one.score, Judge)}
+    return {"faults": {one.__name__: one.faults for one in rewards}, **({"judges": judges} if judges else {})}
 
 
 def _end_ids(model: Any, tokenizer: Any) -> frozenset[int]:

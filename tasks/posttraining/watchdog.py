@@ -8,7 +8,7 @@ from typing import Any
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from contracts.errors import GateError
-from tasks.posttraining.alarms import Alarm, alarms, heldout, readings
+from tasks.posttraining.alarms import Alarm, alarms, along, heldout, readings
 from tasks.posttraining.config import Alarms
 
 
@@ -28,6 +28,11 @@ class Watchdog(TrainerCallback):
         self._limits, self._truth, self._prompts, self._said = limits, truth, prompts, said
         self.raised: dict[str, Alarm] = {}
 
+    def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
+        """Take up what an earlier attempt was told."""
+        for alarm in along(readings(state.log_history), heldout(state.log_history, self._truth, self._prompts), self._limits):
+            self._note(alarm)
+
     def on_log(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, logs: Any = None, **kwargs: Any) -> None:
         """A step was logged.
 
@@ -39,9 +44,12 @@ class Watchdog(TrainerCallback):
         history = state.log_history
         for alarm in alarms(readings(history), heldout(history, self._truth, self._prompts), self._limits):
             if alarm.name not in self.raised:
-                self.raised[alarm.name] = alarm
-                self._said.append(f"step {alarm.step}: {alarm.name}: {alarm.what}")
+                self._note(alarm)
                 if state.is_world_process_zero:
                     print(f"alarm {self._said[-1]}\n  What to do: {alarm.do}", file=sys.stderr, flush=True)
             if alarm.stops:
                 raise GateError(alarm.what, where=f"step {alarm.step}", do=alarm.do)
+
+    def _note(self, alarm: Alarm) -> None:
+        self.raised[alarm.name] = alarm
+        self._said.append(f"step {alarm.step}: {alarm.name}: {alarm.what}")

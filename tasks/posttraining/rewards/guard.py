@@ -45,7 +45,8 @@ class Guarded:
         self.__name__ = name
         self.faults: Counter[str] = Counter()
         """Answers by what went wrong with them, over the life of this object."""
-        self._score, self._end_ids, self._seconds = score, end_ids, seconds
+        self.score = score
+        self._end_ids, self._seconds = end_ids, seconds
         self._said: Counter[str] = Counter()
 
     def __call__(
@@ -69,7 +70,7 @@ class Guarded:
     def values(self, answers: Sequence[Sampled]) -> list[float]:
         """One finite number in [-1, 1] per answer."""
         deadline = time.monotonic() + self._seconds
-        found, error = _collect(self._score, answers, self._seconds)
+        found, error = _collect(self.score, answers, self._seconds)
         if error is None and len(found) != len(answers):
             self._count("miscounted", len(answers), f"{len(found)} values for {len(answers)} answers")
             return [0.0] * len(answers)
@@ -82,7 +83,7 @@ class Guarded:
 
     def _alone(self, answer: Sampled, seconds: float) -> float:
         """The value of one answer of a batch that raised."""
-        found, error = _collect(self._score, [answer], max(0.0, seconds))
+        found, error = _collect(self.score, [answer], max(0.0, seconds))
         if error is None and len(found) == 1:
             return self._checked(found[0])
         fault: Fault = "late" if isinstance(error, TimeIsUp) else "miscounted" if error is None else "raised"

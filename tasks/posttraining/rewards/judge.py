@@ -6,6 +6,7 @@ and an answer is put between markers as material, not as instruction.
 
 from __future__ import annotations
 
+import hashlib
 import os
 import re
 from collections.abc import Iterator, Sequence
@@ -45,8 +46,8 @@ class Judge:
         """
         if not url.startswith(("http://", "https://")):
             raise ConfigError(f"no judge can be asked at '{url}'", where="judge_url", do="give the URL of an OpenAI-compatible server")
-        self.model = os.environ.get(MODEL, "")
-        """The model that gives the marks; found out with the first batch where the environment names none."""
+        self.pin = {"model": os.environ.get(MODEL, ""), "instructions": hashlib.sha256(INSTRUCTIONS.encode()).hexdigest()[:16]}
+        """What the marks depend on, for the manifest; the model is found out with the first batch where the environment names none."""
         key = os.environ.get(KEY, "")
         self._url, self._workers = url.rstrip("/").removesuffix("/v1"), workers
         self._client = httpx.Client(timeout=seconds, headers={"Authorization": f"Bearer {key}"} if key else {})
@@ -57,7 +58,7 @@ class Judge:
         Raises:
             Unavailable: nobody answers there, or the key is refused.
         """
-        self.model = self.model or self._served()
+        self.pin["model"] = self.pin["model"] or self._served()
         pool = ThreadPoolExecutor(self._workers, thread_name_prefix="judge")
         try:
             yield from pool.map(self._mark, answers)
@@ -83,7 +84,7 @@ class Judge:
         expected = f"\n<expected>\n{one.row['answer']}\n</expected>" if one.row.get("answer") else ""
         asked = f"<question>\n{question}\n</question>{expected}\n<answer>\n{answer.replace('</answer>', '')}\n</answer>"
         messages = [{"role": "system", "content": INSTRUCTIONS}, {"role": "user", "content": asked}]
-        return {"model": self.model, "messages": messages, "temperature": 0, "max_tokens": 8, "seed": 0}
+        return {"model": self.pin["model"], "messages": messages, "temperature": 0, "max_tokens": 8, "seed": 0}
 
     def _served(self) -> str:
         served = self._ask("GET", "/v1/models", None)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import GateError
-from tasks.posttraining.alarms import Alarm, alarms, heldout, readings
+from tasks.posttraining.alarms import Alarm, alarms, along, heldout, readings
 from tasks.posttraining.config import Alarms
 
 LIMITS = Alarms(window=10)
@@ -119,6 +119,14 @@ def test_nothing_is_said_before_two_windows_are_full() -> None:
     assert not names(history(19, reward=lambda at: 1 - at, completions__mean_length=lambda at: 10 + 1000 * at))
 
 
+def test_a_history_tells_what_was_said_along_the_way() -> None:
+    """An attempt that goes on knows the alarms of the one before, those that are over included."""
+    lines = history(60, completions__clipped_ratio=lambda at: 0.9 if 0.4 < at < 0.6 else 0.0)
+    assert not names(lines)
+    (alarm,) = along(readings(lines), [], LIMITS)
+    assert (alarm.name, 24 < alarm.step < 40) == ("truncated", True)
+
+
 def test_broken_figures_are_no_alarm() -> None:
     """A figure that is missing or no number reads as 0."""
     lines = history(completions__clipped_ratio=lambda at: float("nan"))
@@ -139,4 +147,7 @@ def test_the_watchdog_says_an_alarm_once_and_stops(capsys: pytest.CaptureFixture
             dog.on_log(Any, state, Any, logs=lines[stopped - 1])  # type: ignore[arg-type]
     assert 30 < stopped < 45
     assert [line.split(": ")[1] for line in said] == ["length_growth", "falling_reward"]
+    taken_up: list[str] = []
+    Watchdog(LIMITS, "exact_answer", 64, taken_up).on_train_begin(Any, state, Any)  # type: ignore[arg-type]
+    assert taken_up == said
     assert capsys.readouterr().err.count("alarm step") == 2

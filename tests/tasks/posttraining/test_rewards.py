@@ -290,7 +290,7 @@ def test_a_judge_gives_marks_and_never_sees_the_reasoning(server: HTTPServer, mo
         answered(""),
     ]
     assert list(judge(answers)) == [0.8, 1.0, None, None, 0.0]
-    assert judge.model == "judge-1"
+    assert judge.pin["model"] == "judge-1"
     sent = json.dumps(server.seen)  # type: ignore[attr-defined]
     assert "Bearer secret" in sent
     assert "secretly" not in sent
