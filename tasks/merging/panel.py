@@ -212,7 +212,7 @@ def _why(winner: Standing, top: Standing, level: Sequence[Standing], close: Sequ
     weakest = winner.cells[winner.weakest]
     said = f"its weakest skill, {winner.weakest}, is at {weakest.value:.3f} [{weakest.low:.3f}, {weakest.high:.3f}]"
     if len(level) == 1:
-        return f"{said}; no other model's weakest reaches that interval"
+        return f"{said}; that of no other model reaches this interval"
     others = len(level) - 1
     said += f"; {others} other{'s' * (others != 1)} cannot be told from the best by the weakest skill"
     if len(close) == 1:

@@ -16,28 +16,39 @@ if TYPE_CHECKING:
     from tasks.reporting.build import FILES, build_view
     from tasks.reporting.chat_page import render_chat
     from tasks.reporting.court import render_court
+    from tasks.reporting.hub import push_to_hub
     from tasks.reporting.laws import render_scaling
     from tasks.reporting.qualified import render_qualification
+    from tasks.reporting.releasing import ReleaseRequest, release
     from tasks.reporting.render import loss_image, render_report
+    from tasks.reporting.vibe_page import render_vibe
 
 __all__ = [
     "FILES",
     "Link",
+    "ReleaseRequest",
     "ReportRequest",
     "ReportView",
     "StageView",
     "build_view",
     "loss_image",
+    "push_to_hub",
+    "release",
     "render_chat",
     "render_court",
     "render_qualification",
     "render_report",
     "render_scaling",
+    "render_vibe",
     "report",
 ]
 _LAZY = {
     "report": "body",
     "FILES": "build",
+    "ReleaseRequest": "releasing",
+    "push_to_hub": "hub",
+    "release": "releasing",
+    "render_vibe": "vibe_page",
     "build_view": "build",
     "loss_image": "render",
     "render_chat": "chat_page",

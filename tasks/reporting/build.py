@@ -11,7 +11,7 @@ from models.config import ModelConfig
 from models.count import parameters
 from models.memory import GIB
 from tasks.ablation import CourtResult
-from tasks.reporting import ablations, corpus, measured
+from tasks.reporting import ablations, corpus, lineage, measured, skills
 from tasks.reporting.axes import duration, short
 from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState, StageView
 
@@ -21,6 +21,9 @@ FILES: dict[str, list[str]] = {
     "evaluate": [measured.SCORES, "samples.json"],
     ablations.QUALIFY: [ablations.QUALIFICATION],
     ablations.COURT: [ablations.FILE],
+    skills.MEASURE: [skills.SKILLS],
+    lineage.MERGE: [skills.SKILLS, skills.PANEL],
+    "vibe": [skills.VIBE],
 }
 """Files of an artifact that the report reads, by kind of stage; of kinds not named here it reads the manifest alone."""
 
@@ -76,6 +79,10 @@ def build_view(
         bits_per_byte=evaluated.bits_per_byte(),
         accuracies=evaluated.accuracies(),
         samples=measured.samples(folders.get("evaluate"), recipe.get("evaluation", {}).get("samples", {})),
+        steps=skills.steps_of(manifests, folders),
+        final=skills.final_of(manifests, folders),
+        panel=skills.panel_of(manifests),
+        vibe=skills.vibe_of(folders),
         gates=_gates(records or {}),
         plan=plan,
         versions={str(k): str(v) for k, v in newest.get("versions", {}).items()},

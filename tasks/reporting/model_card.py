@@ -9,13 +9,13 @@ from typing import Any
 
 from tasks.reporting.axes import duration
 from tasks.reporting.card_facts import POST, Card, base_rows, chat_sources, cost, gates, made, model_facts, settings, text_sources
+from tasks.reporting.interval import Interval
 from tasks.reporting.lineage import Manifests, ancestry, weights_line
 from tasks.reporting.page import HERE
 from tasks.reporting.skills import final_of, panel_of, steps_of
 from tasks.reporting.skills_plot import LOOK
 from tasks.reporting.skills_view import Change, SkillCell, SkillStep
 from tasks.reporting.verdicts import LOOKS, signed
-from tasks.reporting.view import Interval
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
 POOR = 0.5

@@ -35,7 +35,7 @@ def environment() -> Environment:
 
 def stylesheet() -> str:
     """The style of every page."""
-    return "".join((HERE / name).read_text() for name in ("style.css", "plots.css", "court.css"))
+    return "".join((HERE / name).read_text() for name in ("style.css", "plots.css", "court.css", "skills.css"))
 
 
 def y_of(points: Points, index: int) -> str:

@@ -15,6 +15,7 @@ from tasks.reporting.lines import loss_plot, rate_plot, throughput_plot
 from tasks.reporting.measured import steps_curve
 from tasks.reporting.page import HERE, LIGHT, environment, stylesheet, y_of
 from tasks.reporting.qualified import standing
+from tasks.reporting.skills_plot import skills_plot
 from tasks.reporting.view import PhaseCurve, ReportView
 
 
@@ -93,6 +94,7 @@ def _plots(view: ReportView) -> dict[str, str]:
         "bits": bits_plot(view.bits_per_byte),
         "accuracy": accuracy_plot(view.accuracies),
         "removal": removal_plot(view.sources),
+        "skills": skills_plot(view.steps),
     }
 
 
@@ -103,6 +105,9 @@ def _contents(view: ReportView) -> list[tuple[str, str]]:
         ("Ablations", "ablations", view.courts),
         ("Training", "training", view.phases),
         ("Evaluation", "evaluation", view.bits_per_byte or view.accuracies),
+        ("From base to merge", "skills", view.steps),
+        ("Merge panel", "merge", view.panel),
+        ("Vibe check", "vibe", view.vibe),
         ("What it writes", "samples", view.samples),
         ("Parity", "parity", view.parity),
         ("Data", "data", view.sources),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -9,15 +10,15 @@ from typing import Any
 from contracts.errors import InputError
 from tasks.evaluation import wilson
 from tasks.merging import Panel, Share
-from tasks.posttraining import Cell, SkillScores, compare, read_skills
+from tasks.posttraining import Cell, SkillScores, Vibe, compare, read_skills
 from tasks.posttraining import Change as Compared
+from tasks.reporting.interval import Interval
 from tasks.reporting.lineage import MERGE, Manifests, inputs_of, parents_of
 from tasks.reporting.skills_plot import in_lineage
 from tasks.reporting.skills_view import Answers, Change, PanelCell, PanelRow, PanelView, SkillCell, SkillStep
-from tasks.reporting.view import Interval
 
 MEASURE = "measure"
-SKILLS, PANEL = "skills.json", "panel.json"
+SKILLS, PANEL, VIBE = "skills.json", "panel.json", "vibe.json"
 CONFIDENCE = 0.95
 ANSWERS: tuple[Answers, ...] = ("greedy", "sampled")
 
@@ -37,7 +38,7 @@ def steps_of(manifests: Manifests, folders: Mapping[str, Path]) -> list[SkillSte
     found = []
     for stage in in_lineage(above):
         parents = above[stage]
-        beside = parents[0] if len(parents) == 1 else _best_parent(panel, scores)
+        beside = _best_parent(panel, scores) if stage == MERGE else next(iter(parents), "")
         found.append(_step(stage, scores[stage], beside, scores.get(beside), parents))
     return found
 
@@ -71,6 +72,12 @@ def panel_view(panel: Panel) -> PanelView:
     ]
     answers: Answers = "sampled" if panel.answers == "sampled" else "greedy"
     return PanelView(columns=panel.required, rows=rows, why=panel.why, answers=answers, confidence=panel.confidence)
+
+
+def vibe_of(folders: Mapping[str, Path]) -> Vibe | None:
+    """The answers of the vibe check; None where none was held."""
+    files = [folder / VIBE for folder in folders.values() if (folder / VIBE).is_file()]
+    return Vibe.parse(json.loads(files[-1].read_text(encoding="utf-8")), VIBE) if files else None
 
 
 def _measured(manifests: Manifests, folders: Mapping[str, Path]) -> list[tuple[str, SkillScores]]:

@@ -7,10 +7,10 @@ from html import escape
 
 from tasks.ablation import Outcome as Verdict
 from tasks.reporting.axes import Axis, short
+from tasks.reporting.interval import Interval
 from tasks.reporting.skills_view import Answers, Change, Outcome, SkillStep
 from tasks.reporting.svg import WIDTH, cut, frame, text
 from tasks.reporting.verdicts import LOOKS, shape, signed
-from tasks.reporting.view import Interval
 
 LABEL, RIGHT, TOP, ROW, LANE = 250, 330, 54, 64, 22
 LOOK: dict[Outcome, Verdict] = {"gain": "better", "no gain outside its interval": "within noise", "loss": "worse"}

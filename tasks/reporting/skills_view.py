@@ -7,7 +7,7 @@ from typing import Literal
 from pydantic import Field
 
 from contracts.config import Config
-from tasks.reporting.view import Interval
+from tasks.reporting.interval import Interval
 
 Outcome = Literal["gain", "no gain outside its interval", "loss"]
 """What a step did to held-out accuracy, judged by the interval of the difference to its parent."""

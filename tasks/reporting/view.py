@@ -9,20 +9,12 @@ from pydantic import Field
 from contracts.config import Config
 from tasks.ablation import CourtResult
 from tasks.evaluation import QualificationResult
+from tasks.posttraining import Vibe
+from tasks.reporting.interval import Interval
+from tasks.reporting.skills_view import PanelView, SkillStep
 
 StageState = Literal["ran", "reused", "running", "failed", "waiting"]
 Points = list[tuple[float, float]]
-
-
-class Interval(Config):
-    """A number with the ends of its confidence interval."""
-
-    value: float
-    """Point estimate."""
-    low: float | None = None
-    """Lower end; unset: not estimated."""
-    high: float | None = None
-    """Upper end; unset: not estimated."""
 
 
 class StageView(Config):
@@ -235,6 +227,14 @@ class ReportView(Config):
     """Minimal pairs and other tasks."""
     samples: list[Sample] = Field(default_factory=list)
     """Generated text."""
+    steps: list[SkillStep] = Field(default_factory=list)
+    """Held-out skills of every model from base to merge."""
+    final: SkillStep | None = None
+    """Those of the released model on items that nothing before it read."""
+    panel: PanelView | None = None
+    """The merge panel."""
+    vibe: Vibe | None = None
+    """What a model said to a fixed pack of prompts."""
     gates: list[Check] = Field(default_factory=list)
     """Other gates and waivers of this run."""
     plan: str = ""
