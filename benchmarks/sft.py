@@ -96,7 +96,8 @@ def _prepare(folder: Path, count: int) -> None:
         ("tokenizer", data.tokenizer, tiny.tokenizer, ("curate",)),
     ):
         (folder / name).mkdir()
-        body(config, {one: folder / one for one in inputs}, folder / name, lambda *_: None)  # type: ignore[operator]
+        run: Any = body
+        run(config, {one: folder / one for one in inputs}, folder / name, lambda *_: None)
     tokenizer = AutoTokenizer.from_pretrained(folder / "tokenizer")
     equip(tokenizer, template_text(ChatTemplate(kind="smollm3")))
     tokenizer.eos_token = "<|im_end|>"

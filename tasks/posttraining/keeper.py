@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import time
 from collections.abc import Mapping
@@ -11,6 +12,7 @@ from typing import Any
 
 from transformers import TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
+from contracts.errors import GateError
 from infra.job import Progress
 from tasks.posttraining.checkpoints import LEDGER_FILE, UNUSED, Ledger, meta, part_name, require_complete
 from tasks.posttraining.precision import Precision
@@ -69,6 +71,7 @@ class Keeper(TrainerCallback):
             return
         values = {name: float(value) for name, value in logs.items() if isinstance(value, int | float)}
         if "loss" in values:
+            _require_finite(values["loss"], state.global_step)
             tokens = self._before + int(values.get(TOKENS, 0))
             values |= {TOKENS: tokens, **self._speed(tokens)}
             self.ledger = self.ledger.model_copy(update={"tokens": tokens})
@@ -116,6 +119,12 @@ class Keeper(TrainerCallback):
 
         raised = torch.tensor(bool(self._stop.raised), device=self._trainer.accelerator.device, dtype=torch.float32)
         return bool(self._trainer.accelerator.reduce(raised, "sum") > 0)
+
+
+def _require_finite(loss: float, step: int) -> None:
+    if not math.isfinite(loss):
+        do = "lower the learning rate; it goes on from the checkpoint before"
+        raise GateError(f"the loss is {loss} at step {step}: training diverged", where="training", do=do)
 
 
 def _said(values: Mapping[str, float]) -> str:

@@ -6,7 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from contracts.errors import InputError, StageError
+from contracts.errors import GateError, InputError
 from tasks.posttraining.config import ChatTemplate
 from tasks.posttraining.rendering import Renderer
 from tasks.posttraining.template import TURN_TOKENS, template_text
@@ -55,7 +55,7 @@ def save(trainer: Any, tokenizer: Any, out: Path, backend: str) -> None:
     Adapters are merged into the weights. Every rank calls it where the model is sharded; rank 0 writes.
 
     Raises:
-        StageError: a weight that is no number.
+        GateError: a weight that is no number.
     """
     import torch
 
@@ -77,7 +77,7 @@ def save(trainer: Any, tokenizer: Any, out: Path, backend: str) -> None:
     broken = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
     if broken:
         do = "lower the learning rate, and look at the loss in metrics.jsonl"
-        raise StageError(f"{len(broken)} tensors hold values that are no numbers, {broken[0]} first", where="trained model", do=do)
+        raise GateError(f"{len(broken)} tensors hold values that are no numbers, {broken[0]} first", where="trained model", do=do)
     if state is None:
         model.float()
     model.save_pretrained(out, state_dict=None if state is None else {name: tensor.float() for name, tensor in state.items()})

@@ -46,15 +46,21 @@ def _per_token(scored: tuple[float, int]) -> float:
 def _log_likelihoods(model: Any, pairs: Sequence[Pair], renderer: Renderer, step: PreferenceConfig) -> list[_Scored]:
     import torch
 
-    rows = [renderer.render(pair.sample(answer)) for pair in pairs for answer in (pair.chosen, pair.rejected)]
+    rows = [_tokens(renderer, pair.prompt, answer, step.max_length) for pair in pairs for answer in (pair.chosen, pair.rejected)]
     was_training, batch = model.training, max(2, step.placement.micro_batch_size)
     model.eval()
     found: list[tuple[float, int]] = []
     with torch.no_grad():
         for start in range(0, len(rows), batch):
-            found += _batch(model, [(row.ids[: step.max_length], row.mask[: step.max_length]) for row in rows[start : start + batch]])
+            found += _batch(model, rows[start : start + batch])
     model.train(was_training)
     return list(zip(found[::2], found[1::2], strict=True))
+
+
+def _tokens(renderer: Renderer, prompt: str, answer: str, limit: int) -> tuple[list[int], list[int]]:
+    """Ids, and 1 where a token belongs to the answer."""
+    before, after = renderer.encode(prompt), renderer.encode(answer)
+    return (before + after)[:limit], ([0] * len(before) + [1] * len(after))[:limit]
 
 
 def _batch(model: Any, rows: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, int]]:

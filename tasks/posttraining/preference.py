@@ -6,6 +6,8 @@ while pair accuracy rose to 0.72. So margin and pair accuracy are reported here,
 
 from __future__ import annotations
 
+import copy
+import random
 from collections.abc import Mapping
 from typing import Any
 
@@ -54,39 +56,38 @@ def _loss(step: PreferenceConfig) -> str:
 def _trainer(step: PreferenceConfig, arguments: dict[str, Any], model: Any, given: Given, renderer: Renderer, data: PairData) -> Any:
     from datasets import Dataset
 
-    more: dict[str, Any] = {"model": model, "processing_class": renderer.tokenizer}
+    more: dict[str, Any] = {"model": model, "processing_class": _without_additions(renderer.tokenizer)}
+    rows: list[dict[str, Any]] = [pair._asdict() for pair in data.train]
     if step.loss == "orpo":
         from trl.experimental.orpo import ORPOConfig, ORPOTrainer
 
-        rows = [_as_text(pair, renderer) for pair in data.train]
         return ORPOTrainer(args=ORPOConfig(**arguments), train_dataset=Dataset.from_list(rows), **more)
     more["ref_model"] = load_model(given.inputs["model"], given.ground.device)
     if step.loss == "kto":
         from trl import KTOConfig, KTOTrainer
 
-        rows = [row for pair in data.train for row in _as_labelled(pair)]
+        rows = _labelled(data.train, step.seed)
         return KTOTrainer(args=KTOConfig(**arguments), train_dataset=Dataset.from_list(rows), **more)
     from trl import DPOConfig, DPOTrainer
 
-    rows = [_as_pair(pair) for pair in data.train]
     return DPOTrainer(args=DPOConfig(**arguments), train_dataset=Dataset.from_list(rows), **more)
 
 
-def _as_pair(pair: Pair) -> dict[str, Any]:
-    return {"prompt": pair.prompt, "chosen": pair.chosen, "rejected": pair.rejected, "chat_template_kwargs": dict(pair.kwargs)}
+def _labelled(pairs: list[Pair], seed: int) -> list[dict[str, Any]]:
+    """KTO judges single answers and estimates how far the policy has moved from answers of its neighbours: they should have other prompts,
+    and it reads rows in their order."""
+    both = [(pair.prompt, answer) for pair in pairs for answer in ((pair.chosen, True), (pair.rejected, False))]
+    rows = [{"prompt": prompt, "completion": told, "label": good} for prompt, (told, good) in both]
+    random.Random(seed).shuffle(rows)
+    return rows
 
 
-def _as_labelled(pair: Pair) -> list[dict[str, Any]]:
-    """KTO judges single answers."""
-    both = ((pair.chosen, True), (pair.rejected, False))
-    return [{"prompt": pair.prompt, "completion": said, "label": good, "chat_template_kwargs": dict(pair.kwargs)} for said, good in both]
+def _without_additions(tokenizer: Any) -> Any:
+    """A tokenizer that adds nothing to text the template has written whole; the one that is saved stays as it is."""
+    if tokenizer("a")["input_ids"] == tokenizer("a", add_special_tokens=False)["input_ids"]:
+        return tokenizer
+    from tokenizers.processors import Sequence
 
-
-def _as_text(pair: Pair, renderer: Renderer) -> dict[str, str]:
-    """ORPO does not hand arguments to the template, so it is given text."""
-    prompt = renderer.text(pair.sample(), prompt=True)
-    return {
-        "prompt": prompt,
-        "chosen": renderer.text(pair.sample(pair.chosen)).removeprefix(prompt),
-        "rejected": renderer.text(pair.sample(pair.rejected)).removeprefix(prompt),
-    }
+    bare = copy.deepcopy(tokenizer)
+    bare.backend_tokenizer.post_processor = Sequence([])
+    return bare

@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from contracts.errors import InputError
 from tasks.posttraining.config import ChatSource
@@ -22,9 +22,21 @@ HELDOUT_SHARE, MOST_HELDOUT = 0.1, 512
 _SAY = 'write one {"prompt": [messages], "chosen": [messages], "rejected": [messages]} a line'
 
 
+class Pair(NamedTuple):
+    """One prompt with a better and a worse answer, as the template writes them: TRL would turn template arguments that only some rows
+    have into nulls for all others."""
+
+    prompt: str
+    """Up to where the model begins to write."""
+    chosen: str
+    """The better answer, its end-of-turn token included."""
+    rejected: str
+    """The worse one."""
+
+
 @dataclass(frozen=True)
-class Pair:
-    """One prompt with a better and a worse answer."""
+class PairRow:
+    """A pair as a file has it."""
 
     prompt: list[dict[str, Any]]
     chosen: list[dict[str, Any]]
@@ -33,9 +45,25 @@ class Pair:
     """Handed to the template."""
     where: str = ""
 
-    def sample(self, answer: list[dict[str, Any]] | None = None) -> Sample:
-        """The conversation with one of the answers, or the prompt alone."""
-        return Sample([*self.prompt, *(answer or [])], self.kwargs, where=self.where)
+    def written(self, renderer: Renderer) -> Pair:
+        """The pair as text.
+
+        Raises:
+            InputError: the template refuses it, or writes another prompt once there is an answer.
+        """
+        prompt = renderer.text(self._sample([]), prompt=True)
+        return Pair(prompt, *(self._answer(renderer, prompt, answer) for answer in (self.chosen, self.rejected)))
+
+    def _answer(self, renderer: Renderer, prompt: str, answer: list[dict[str, Any]]) -> str:
+        text = renderer.text(self._sample(answer))
+        if not text.startswith(prompt):
+            do = "give answers that follow the mode of their prompt, and a template that writes earlier turns the same way"
+            raise InputError("the prompt reads differently once it is answered", where=self.where, do=do)
+        told, end = text.removeprefix(prompt), renderer.tokenizer.eos_token
+        return told[: told.rindex(end) + len(end)] if end in told else told + end
+
+    def _sample(self, answer: list[dict[str, Any]]) -> Sample:
+        return Sample([*self.prompt, *answer], self.kwargs, where=self.where)
 
 
 @dataclass(frozen=True)
@@ -60,13 +88,13 @@ def pair_data(request: PreferenceRequest, renderer: Renderer, inputs: Mapping[st
     """
     if request.step.pairs is not None:
         read = list(read_pairs(inputs["pairs"] / PAIRS_FILE))
-        heldout = list(read_pairs(inputs["pairs"] / HELDOUT_PAIRS_FILE))
+        kept = list(read_pairs(inputs["pairs"] / HELDOUT_PAIRS_FILE))
     else:
-        read, heldout = [], []
+        read, kept = [], []
         for source in request.step.sources:
-            train, kept = _shared_out(source, request, source_file(inputs["chat"], request.stage, source))
-            read += train
-            heldout += kept
+            mine, back = _shared_out(source, request, source_file(inputs["chat"], request.stage, source))
+            read += mine
+            kept += back
     if not read:
         do = "sample more prompts or answers; a pair needs one right and one wrong answer to a prompt"
         raise InputError("there are no preference pairs", where=request.stage, do=do)
@@ -77,10 +105,10 @@ def pair_data(request: PreferenceRequest, renderer: Renderer, inputs: Mapping[st
             f"{counts['too_long']} have a prompt of {request.step.max_length} tokens or more",
             where=request.stage, do="look at the pairs; raise max_length where prompts are long",
         )  # fmt: skip
-    return PairData(train, _usable(heldout, renderer, request.step.max_length)[0], **counts)
+    return PairData(train, _usable(kept, renderer, request.step.max_length)[0], **counts)
 
 
-def read_pairs(path: Path) -> Iterator[Pair]:
+def read_pairs(path: Path) -> Iterator[PairRow]:
     """Pairs of a file of JSON lines; an empty file has none.
 
     Raises:
@@ -99,7 +127,7 @@ def read_pairs(path: Path) -> Iterator[Pair]:
         yield _pair(row, place)
 
 
-def _pair(row: Any, place: str) -> Pair:
+def _pair(row: Any, place: str) -> PairRow:
     """TRL knows pairs with and without a prompt of their own; without one, chosen and rejected begin with it."""
     if not isinstance(row, Mapping) or not all(isinstance(row.get(name), list) and row[name] for name in ("chosen", "rejected")):
         raise InputError("no pair: `chosen` and `rejected` are lists of messages", where=place, do=_SAY)
@@ -110,7 +138,8 @@ def _pair(row: Any, place: str) -> Pair:
         prompt, chosen, rejected = chosen[:shared], chosen[shared:], rejected[shared:]
     if not prompt:
         raise InputError("a pair without a prompt", where=place, do=_SAY)
-    return Pair(prompt, chosen, rejected, row.get("chat_template_kwargs") or {}, place)
+    kwargs = {name: value for name, value in (row.get("chat_template_kwargs") or {}).items() if value is not None}
+    return PairRow(prompt, chosen, rejected, kwargs, place)
 
 
 def _while_equal(left: list[Any], right: list[Any]) -> Iterator[Any]:
@@ -120,7 +149,7 @@ def _while_equal(left: list[Any], right: list[Any]) -> Iterator[Any]:
         yield one
 
 
-def _shared_out(source: ChatSource, request: PreferenceRequest, path: Path) -> tuple[list[Pair], list[Pair]]:
+def _shared_out(source: ChatSource, request: PreferenceRequest, path: Path) -> tuple[list[PairRow], list[PairRow]]:
     """Pairs of a source to train on and to keep back; all pairs of one prompt go the same way."""
     every = list(read_pairs(path))
     if not every:
@@ -136,16 +165,17 @@ def _rank(prompt: list[dict[str, Any]]) -> str:
     return hashlib.blake2b(json.dumps(prompt, sort_keys=True, ensure_ascii=False).encode(), digest_size=12).hexdigest()
 
 
-def _usable(pairs: list[Pair], renderer: Renderer, limit: int) -> tuple[list[Pair], dict[str, int]]:
+def _usable(rows: list[PairRow], renderer: Renderer, limit: int) -> tuple[list[Pair], dict[str, int]]:
     counts = {"identical": 0, "too_long": 0, "cut": 0}
     found = []
-    for pair in pairs:
-        texts = [renderer.text(pair.sample(answer)) for answer in (pair.chosen, pair.rejected)]
-        if texts[0] == texts[1]:
+    for row in rows:
+        pair = row.written(renderer)
+        prompt, *answers = (len(renderer.encode(text)) for text in pair)
+        if pair.chosen == pair.rejected:
             counts["identical"] += 1
-        elif len(renderer.encode(renderer.text(pair.sample(), prompt=True))) >= limit:
+        elif prompt >= limit:
             counts["too_long"] += 1
         else:
-            counts["cut"] += any(len(renderer.encode(text)) > limit for text in texts)
+            counts["cut"] += any(prompt + answer > limit for answer in answers)
             found.append(pair)
     return found, counts
