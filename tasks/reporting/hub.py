@@ -36,15 +36,14 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True, message:
     token = os.environ.get("HF_TOKEN")
     if not token:
         raise ConfigError("there is no token for the hub", do="set HF_TOKEN to one that may write", where="hub")
-    import httpx
     from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError
 
     hub = HfApi(endpoint=endpoint or None, token=token)
     try:
         hub.create_repo(repository, private=private, exist_ok=True)
         done = hub.upload_folder(repo_id=repository, folder_path=folder, commit_message=message or "Release by smolflow")
-    except (HfHubHTTPError, httpx.HTTPError, OSError) as error:
+    except Exception as error:  # those of whichever HTTP client the library uses, and its own
+        said = (str(error).splitlines() or [type(error).__name__])[0][:300]
         do = "look at the network and at what the token may do; nothing here was changed"
-        raise ResourceError(f"the hub did not take {repository}: {str(error).splitlines()[0][:300]}", do=do, where="hub") from None
+        raise ResourceError(f"the hub did not take {repository}: {said}", do=do, where="hub") from None
     return str(done.commit_url)

@@ -18,6 +18,7 @@ from tasks.reporting.skills_view import Change, SkillCell, SkillStep
 from tasks.reporting.verdicts import LOOKS, signed
 
 _SPECIAL = re.compile(r"([\\`*_\[\]<>|#])")
+_BREAK = re.compile(r"\s*[\r\n]\s*")
 POOR = 0.5
 """A cell below it is named among the limits."""
 
@@ -49,7 +50,7 @@ def card_of(
         target=purpose.get("target", {}),
         released=released,
         model=model_facts(manifests, line),
-        modes="answers with or without a reasoning trace: `/think`, `/no_think`" if post else "",
+        modes="answers with or without a reasoning trace: /think, /no_think" if post else "",
         lineage=made(manifests, released),
         text=text_sources(manifests, line),
         chat=chat_sources(manifests, [stage for stage in whole if stage in post]),
@@ -97,12 +98,12 @@ def limits_of(card: Card) -> list[str]:
     cut = [cell for cell in (shown.cells if shown else []) if cell.truncated > 0.02]
     found += [f"{_cell(cell)}: {cell.truncated:.1%} of its answers reach the length limit." for cell in cut]
     if shown:
-        skills = sorted({cell.skill for cell in shown.cells})
+        skills = sorted({str(_plain(cell.skill)) for cell in shown.cells})
         found.append(f"After pretraining it was measured on {', '.join(skills)} alone; what else it can do, or has lost, is not known.")
     found.append("No safety training was done and no safety was measured.")
     if any("not recorded" in one.licences or "not stated" in one.licences for one in card.text):
         found.append("Part of its training text has no recorded licence; see Data.")
-    return found
+    return [_Made(one) for one in found]
 
 
 def _sentences(step: SkillStep) -> list[str]:
@@ -146,4 +147,4 @@ def _plain(value: Any) -> Any:
     """What a `{{ }}` prints: text from data on one line, its Markdown and HTML harmless."""
     if not isinstance(value, str) or isinstance(value, _Made):
         return value
-    return _SPECIAL.sub(r"\\\1", " ".join(value.split()))
+    return _SPECIAL.sub(r"\\\1", _BREAK.sub(" ", value))

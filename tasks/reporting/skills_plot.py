@@ -77,7 +77,7 @@ def in_lineage(parents: Mapping[str, Sequence[str]]) -> list[str]:
 def _label(step: SkillStep, depth: int, top: float) -> str:
     left = 26 + 14 * min(depth, 5)
     stem = f'<path class="stem" d="M{left - 10},{top + 10}V{top + 30}H{left - 3}"/>' if depth else ""
-    origin = f"from {step.parent}" if step.parent else f"of {', '.join(step.parents)}" if step.parents else "the base"
+    origin = f"of {', '.join(step.parents)}" if step.parents else f"from {step.parent}" if step.parent else "the base"
     return (
         f"<g><title>{escape(step.stage)}, {escape(origin)}</title>{stem}"
         + text(left, top + 30, cut(step.stage, 30 - 2 * depth), "label strong")

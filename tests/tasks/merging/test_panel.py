@@ -91,7 +91,7 @@ def test_the_gate_refuses_a_winner_whose_weakest_skill_fell() -> None:
     found = evidence(parent, worse, winner="linear")
     problems = merge_problems(found, config())
     assert len(problems) == 1 and "reverse/think with 0.600" in problems[0] and "a drop of more than 0.02" in problems[0]
-    assert merge_problems(found, config(max_regression=0.2)) == []  # a bound of today judges what was measured before
+    assert merge_problems(found, config(max_regression=0.25)) == []  # a bound of today judges what was measured before
     small = one("linear", merged=True, add__think=0.8, reverse__think=0.77)
     assert merge_problems(evidence(parent, small, winner="linear"), config()) == []  # within its interval
 
