@@ -219,7 +219,7 @@ def _why(winner: Standing, top: Standing, level: Sequence[Standing], close: Sequ
         return f"{said}, and the mean over all required cells is above theirs"
     if not winner.merged and any(row.merged for row in close):
         return f"{said}, nor by the mean: a parent as it is goes before a merge that is not measurably better"
-    return f"{said}, nor by the mean: it has the highest one" + (", and no parent is among them" if winner.merged else "")
+    return f"{said}, nor by the mean; its own is the highest" + (", and no parent is among them" if winner.merged else "")
 
 
 def _surely(before: Share, after: Share, confidence: float) -> float:

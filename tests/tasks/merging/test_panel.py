@@ -62,7 +62,7 @@ def test_level_weakest_skills_are_decided_by_the_mean_where_it_tells() -> None:
 def test_among_merges_that_are_alike_the_highest_mean_wins_by_point() -> None:
     merges = [one(f"m{n}", merged=True, add__think=0.8 + n / 100, reverse__think=0.8) for n in range(3)]
     panel = rank(merges, config())
-    assert panel.winner == "m2" and "it has the highest one, and no parent is among them" in panel.why
+    assert panel.winner == "m2" and "its own is the highest, and no parent is among them" in panel.why
 
 
 def test_what_is_required_decides_alone_and_a_skill_means_all_its_modes() -> None:
