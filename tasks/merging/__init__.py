@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.merging.panel import Panel, Share, merge_problems
+    from tasks.merging.recall import recall_problems
     from tasks.merging.requests import MergeRequest
 
-__all__ = ["MergeRequest", "Panel", "Share", "merge_problems"]
+__all__ = ["MergeRequest", "Panel", "Share", "merge_problems", "recall_problems"]
 
-_HOMES = {"MergeRequest": "requests", "Panel": "panel", "Share": "panel", "merge_problems": "panel"}
+_HOMES = {"MergeRequest": "requests", "Panel": "panel", "Share": "panel", "merge_problems": "panel", "recall_problems": "recall"}
 
 
 def __getattr__(name: str) -> Any:

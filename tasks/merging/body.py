@@ -47,10 +47,10 @@ def merge_and_choose(request: MergeRequest, inputs: Mapping[str, Path], out: Pat
     shutil.rmtree(scratch, ignore_errors=True)
     try:
         contest = _Contest(request, parents, inputs, scratch, progress)
-        for stage in config.parents:
-            contest.enter_parent(stage)
         for candidate in config.merges():
             contest.enter_merge(candidate)
+        for stage in config.parents:
+            contest.enter_parent(stage)
         panel = rank(contest.contestants, config)
         made_of = contest.leave(panel, out)
     finally:
@@ -80,10 +80,11 @@ class _Contest:
         self._weights: dict[str, str] = {}
 
     def enter_parent(self, stage: str) -> None:
-        """A parent as it is, with the measurement it has or one that is taken now."""
+        """A parent as it is, with the measurement it has; one that asked other questions than the merges were asked is taken anew."""
+        asked = {one.questions for one in self.scores.values()}
         folder = self._inputs.get(f"{MEASURED}{stage}")
-        scores = read_skills(folder) if folder else self._measured(stage, self._parents[stage].folder)
-        self._enter(stage, scores)
+        known = read_skills(folder) if folder else None
+        self._enter(stage, known if known and known.questions in asked else self._measured(stage, self._parents[stage].folder))
 
     def enter_merge(self, candidate: Candidate) -> None:
         """A candidate: merged, looked at, measured, and taken off the disk."""

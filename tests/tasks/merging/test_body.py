@@ -83,6 +83,22 @@ def test_a_merge_that_wins_is_left_as_it_was_measured_and_parents_are_not_measur
     assert [row.cells["add/think"].correct for row in panel.standings if not row.merged] == [0, 0]
 
 
+def test_a_measurement_of_other_questions_is_taken_anew(merged: Any, family: dict[str, Path], tmp_path: Path) -> None:
+    inputs = dict(family)
+    for stage, questions in (("sft-a", "others"), ("sft-b", None)):
+        inputs[f"measure.{stage}"] = tmp_path / stage
+        (tmp_path / stage).mkdir()
+        scores = read_skills(merged[0])
+        scores.model_copy(update={"questions": questions or scores.questions}).write(tmp_path / stage)
+        rigged(tmp_path / stage, 6)
+    (tmp_path / "out").mkdir()
+    found = merge_and_choose(request(candidates=[DARE]), inputs, tmp_path / "out", lambda *_: None)
+    panel = Panel.parse(found.evidence["panel"])
+    rows = {row.name: row.cells["add/think"].correct for row in panel.standings}
+    assert rows["sft-a"] == 0 and rows["sft-b"] == 6 and panel.winner == "sft-b"
+    assert merge_problems(found.evidence, request().merging) == []
+
+
 def test_what_cannot_work_is_refused_before_anything_is_computed(family: dict[str, Path], tmp_path: Path) -> None:
     lines, progress = noted()
     bad = edited(family["sft-b"], tmp_path / "nan", lambda held: held["model.norm.weight"].fill_(float("inf")))
