@@ -21,9 +21,9 @@ RECORDS = {
 }
 
 
-@pytest.fixture
-def card_text(tmp_path: Path) -> str:
-    manifests, folders = run(tmp_path)
+@pytest.fixture(scope="module")
+def card_text(tmp_path_factory: pytest.TempPathFactory) -> str:
+    manifests, folders = run(tmp_path_factory.mktemp("line"))
     return render_card(card_of(RECIPE, manifests, folders, "merge", RECORDS), manifests)
 
 
