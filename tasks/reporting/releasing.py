@@ -40,7 +40,7 @@ def release(config: ReleaseRequest, inputs: Mapping[str, Path], out: Path, progr
     """Leave a folder that a stranger can load and read: the model's files, README.md (the card, as a hub shows it) and card.md (the same).
 
     Args:
-        inputs: `model`, the artifact of the released stage; and by their names `merge` and every stage `measure-*` with its skills.json.
+        inputs: `model`, the artifact of the released stage; and by its name every stage `measure-*` with its skills.json.
 
     Raises:
         InputError: no model there, or no manifest of the stage that made it.
@@ -60,7 +60,7 @@ def release(config: ReleaseRequest, inputs: Mapping[str, Path], out: Path, progr
     for file in files:
         shutil.copyfile(file, out / file.name)
     progress(1, 3, "writing its card")
-    folders = {role: folder for role, folder in inputs.items() if role != "model"}
+    folders = {config.released: inputs["model"]} | {role: folder for role, folder in inputs.items() if role != "model"}
     card = card_of(config.recipe, config.manifests, folders, config.released, config.records)
     text = render_card(card, config.manifests)
     for name in (CARD, "card.md"):
