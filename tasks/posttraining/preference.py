@@ -40,8 +40,11 @@ def prepare(given: Given) -> Prepared:
     def measure() -> Mapping[str, float]:
         if not data.heldout:
             return {}
-        reference = load_model(parent, given.ground.device)
-        return pair_scores(trainer.accelerator.unwrap_model(trainer.model), reference, data.heldout, renderer, step)
+        policy = trainer.accelerator.unwrap_model(trainer.model)
+        reference = getattr(trainer, "ref_model", None)
+        if reference is None:
+            reference = load_model(parent, given.ground.device).to(policy.device)
+        return pair_scores(policy, reference, data.heldout, renderer, step)
 
     left_out = {"identical": data.identical, "too_long": data.too_long}
     counts = {"pairs": len(data.train), "heldout_pairs": len(data.heldout), "cut": data.cut, **left_out}

@@ -1,0 +1,102 @@
+"""What TRL is told on a CPU and on GPUs; the latter as data, and as far as TRL itself accepts it here."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from contracts.errors import ConfigError, ResourceError
+from tasks.posttraining import trl_arguments
+from tasks.posttraining.presets import with_preset
+from tasks.posttraining.trl_arguments import Ground, accumulation
+from tests.tasks.posttraining.lab import preference_step, sft_step
+
+CPU, GPUS = Ground("cpu"), Ground("cuda", 8, deepspeed=True, liger=True)
+SPREAD = {"nodes": 1, "gpus_per_node": 8, "micro_batch_size": 2, "gradient_checkpointing": True, "liger_kernels": True}
+
+
+def big(**changes: Any) -> Any:
+    step = with_preset(sft_step(), "smollm3-final")
+    return step.model_copy(update={"placement": step.placement.model_copy(update=SPREAD | changes)})
+
+
+def test_on_a_cpu_nothing_is_halved_recomputed_or_packed(tmp_path: Path) -> None:
+    from trl import SFTConfig
+
+    found = SFTConfig(**trl_arguments.sft(sft_step(), CPU, tmp_path))
+    assert (found.bf16, found.fp16, found.activation_checkpointing, found.use_cpu, found.packing) == (False, False, False, True, False)
+    assert found.logging_steps == 1 and found.report_to == [] and not found.logging_nan_inf_filter
+    assert found.lr_scheduler_kwargs == {"min_lr_rate": 0.1}
+    assert found.get_warmup_steps(1000) == 30
+
+
+def test_on_gpus_the_same_step_is_bfloat16_sharded_and_packed(tmp_path: Path) -> None:
+    found = trl_arguments.sft(big(sharding="zero3"), GPUS, tmp_path)
+    assert (found["bf16"], found["use_cpu"], found["activation_checkpointing"], found["use_liger_kernel"]) == (True, False, True, True)
+    assert (found["packing"], found["packing_strategy"], found["max_length"]) == (True, "bfd", 65_536)
+    assert found["gradient_accumulation_steps"] == 128 // (2 * 8)
+    assert found["deepspeed"]["zero_optimization"]["stage"] == 3
+    assert found["deepspeed"]["zero_optimization"]["stage3_gather_16bit_weights_on_model_save"]
+    assert "fsdp" not in found
+    assert GPUS.backend(big(sharding="zero3").placement) == "deepspeed"
+
+
+@pytest.mark.parametrize(("sharding", "reshards"), [("zero2", False), ("zero3", True)])
+def test_without_deepspeed_sharding_is_fsdp(sharding: str, reshards: bool) -> None:
+    from transformers import TrainingArguments
+
+    ground, placement = GPUS._replace(deepspeed=False), big(sharding=sharding).placement
+    assert ground.backend(placement) == "fsdp"
+    found = trl_arguments.sharding(placement, ground)
+    assert found["fsdp_config"]["reshard_after_forward"] is reshards and "deepspeed" not in found
+    plugin = TrainingArguments(output_dir="unused", use_cpu=True, **found).fsdp_plugin_args
+    assert plugin["fsdp_version"] == 2 and plugin["reshard_after_forward"] is reshards
+    assert plugin["state_dict_type"] == "FULL_STATE_DICT"
+
+
+def test_a_cpu_shards_nothing_whatever_the_recipe_says() -> None:
+    placement = big(sharding="zero3").placement
+    assert CPU.backend(placement) == "plain" and trl_arguments.sharding(placement, CPU) == {}
+
+
+def test_what_is_not_installed_is_said(tmp_path: Path) -> None:
+    bare = Ground("cuda", 8)
+    with pytest.raises(ResourceError, match="Liger"):
+        trl_arguments.sft(big(), bare, tmp_path)
+    with pytest.raises(ResourceError, match="zero1 needs DeepSpeed"):
+        trl_arguments.sharding(big(sharding="zero1").placement, bare)
+
+
+def test_a_batch_that_ranks_cannot_share_is_refused() -> None:
+    placement = big(micro_batch_size=3).placement
+    with pytest.raises(ConfigError, match="128 is no multiple of 3 sequences on 8 rank"):
+        accumulation(128, placement, GPUS)
+    assert accumulation(48, placement, GPUS) == 2
+
+
+def test_losses_reach_the_trainer_that_has_them(tmp_path: Path) -> None:
+    from trl import DPOConfig, KTOConfig
+    from trl.experimental.orpo import ORPOConfig
+
+    def told(**changes: Any) -> dict[str, Any]:
+        return trl_arguments.preference(preference_step(**changes), CPU, tmp_path)
+
+    mixed = DPOConfig(**told(loss="apo_zero", sft_weight=0.5))
+    assert (mixed.loss_type, mixed.loss_weights, mixed.bf16) == (["apo_zero", "sft"], [1.0, 0.5], False)
+    for loss in ("sigmoid", "apo_zero", "apo_down", "ipo", "discopop"):
+        assert DPOConfig(**told(loss=loss, sft_weight=0.0)).loss_type == [loss]
+    assert KTOConfig(**told(loss="kto")).per_device_train_batch_size == 2 * preference_step().placement.micro_batch_size
+    assert ORPOConfig(**told(loss="orpo")).beta == preference_step().beta
+
+
+def test_presets_are_the_published_settings() -> None:
+    base, last = with_preset(sft_step(name="x"), "baby-baseline"), with_preset(sft_step(), "smollm3-final")
+    assert (base.schedule.learning_rate, base.global_batch_size, base.packing, base.max_length, base.name) == (1e-5, 128, "none", 8192, "x")
+    assert (last.schedule.learning_rate, last.max_length, last.epochs, last.clip_grad) == (2e-5, 65_536, 5.0, 0.2)
+    apo = with_preset(preference_step(), "smollm3-final")
+    assert (apo.loss, apo.beta, apo.schedule.learning_rate, apo.max_length, apo.clip_grad) == ("apo_zero", 0.05, 1e-6, 24_576, 0.2)
+    assert last.schedule.learning_rate / apo.schedule.learning_rate == pytest.approx(20)
+    with pytest.raises(ConfigError, match="did you mean 'baby-baseline'"):
+        with_preset(sft_step(), "baby-base")
