@@ -198,12 +198,18 @@ def flat_heldout(first: Sequence[Reading], last: Sequence[Reading], held: Sequen
     before, now = ([one.reward for one in part] for part in (first, last))
     gain, noise = fmean(now) - fmean(before), math.sqrt((variance(before) + variance(now)) / len(now))
     start, end = held[0], held[-1]
-    spread = math.sqrt(sum(one.accuracy * (1 - one.accuracy) / max(1, one.prompts) for one in (start, end)))
+    spread = math.sqrt(sum(_variance(one) for one in (start, end)))
     if gain <= max(MIN_GAIN, SIGMAS * noise) or end.accuracy - start.accuracy + 2 * spread >= gain / 2:
         return []
     rose, went = f"from {fmean(before):.3f} to {fmean(now):.3f}", f"from {start.accuracy:.3f} to {end.accuracy:.3f}"
     what = f"the reward rose {rose}, accuracy on held-out prompts went {went}"
     return [Alarm("heldout_flat", last[-1].step, what, "read the best rewarded answers: they game a component, or repeat known prompts")]
+
+
+def _variance(one: Heldout) -> float:
+    """Of an accuracy, with one right and one wrong answer added: none of 16 right is no certainty."""
+    share = (one.accuracy * one.prompts + 1) / (one.prompts + 2)
+    return share * (1 - share) / (one.prompts + 2)
 
 
 def _number(value: Any) -> float:

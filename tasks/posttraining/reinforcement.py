@@ -75,8 +75,8 @@ def _figures(history: list[dict[str, Any]], truth: str) -> Mapping[str, float]:
     found = {name: [float(line[name]) for line in steps if line.get(name) is not None] for name in names}
     held = [float(line[f"eval_rewards/{truth}/mean"]) for line in history if line.get(f"eval_rewards/{truth}/mean") is not None]
     return {
-        **{name.removesuffix("/mean"): sum(values) / len(values) for name, values in found.items() if values},
-        **({"heldout_before": held[0], "heldout_after": held[-1]} if held else {}),
+        **{f"final/{name.removesuffix('/mean')}": sum(values) / len(values) for name, values in found.items() if values},
+        **({"final/heldout_before": held[0], "final/heldout_after": held[-1]} if held else {}),
     }
 
 

@@ -96,6 +96,7 @@ def test_a_few_held_out_prompts_prove_nothing() -> None:
     """With 16 prompts, no gain in sight is within their noise."""
     lines = history(held=lambda at: 0.5, reward=lambda at: 0.4 + 0.2 * at)
     assert not raised(lines, prompts=16)
+    assert not raised(history(held=lambda at: 0.0, reward=lambda at: 0.1 + 0.3 * at), prompts=16)
 
 
 def test_a_falling_reward_stops_the_training() -> None:
