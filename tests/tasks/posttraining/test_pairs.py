@@ -9,13 +9,14 @@ from typing import Any
 import pytest
 
 from contracts.errors import InputError
-from infra.job import Stopped, Summary
+from infra.job import InputRef, JobSpec, Stopped, Summary
 from infra.store import Store
 from tasks.posttraining import pairs_problems
 from tasks.posttraining.config import PreferenceConfig
 from tasks.posttraining.pairs import pairs
 from tasks.posttraining.skill_rows import skill_rows
 from tasks.posttraining.verifiers import grade
+from tasks.posttraining.worker import main
 from tests.tasks.data.material import silent
 from tests.tasks.posttraining.answering import TEMPLATE, taught
 from tests.tasks.posttraining.material import say, write_lines
@@ -30,15 +31,18 @@ def undecided(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return taught(model, tmp_path_factory.mktemp("undecided"), [*ROWS, *wrong], steps=120)
 
 
-def run(model: Path, root: Path, rows: list[dict[str, Any]] = ROWS, workspace: Any = None, progress: Any = silent, **more: Any) -> Summary:
+def request_config(**more: Any) -> dict[str, Any]:
     step = PreferenceConfig.parse(
         {"sources": [{"name": "add", "uri": "generated:add"}], "pairs": {"samples": 6, "max_answer_tokens": 24, "heldout_share": 0.3}}
     )
+    return {"template": TEMPLATE.model_dump(mode="json"), "step": step.model_dump(mode="json"), "batch_size": 3, **more}
+
+
+def run(model: Path, root: Path, rows: list[dict[str, Any]] = ROWS, workspace: Any = None, progress: Any = silent, **more: Any) -> Summary:
     (root / "chat" / "preference-main").mkdir(parents=True, exist_ok=True)
     write_lines(root / "chat" / "preference-main" / "add.jsonl", rows)
     (root / "out").mkdir(exist_ok=True)
-    config = {"template": TEMPLATE.model_dump(mode="json"), "step": step.model_dump(mode="json"), "batch_size": 3, **more}
-    return pairs(config, {"model": model, "chat": root / "chat"}, root / "out", progress, workspace)
+    return pairs(request_config(**more), {"model": model, "chat": root / "chat"}, root / "out", progress, workspace)
 
 
 def written(root: Path, name: str) -> list[dict[str, Any]]:
@@ -80,6 +84,26 @@ def test_stopped_and_started_again_it_makes_the_same_pairs(undecided: Path, tmp_
     assert again.evidence == whole.evidence
     for name in ("pairs.jsonl", "heldout.jsonl"):
         assert written(tmp_path / "parts", name) == written(tmp_path / "whole", name)
+
+
+def test_the_worker_leaves_pairs_and_keeps_its_batches(undecided: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run(undecided, tmp_path)
+    store, inputs = Store.open(str(tmp_path / "store")), {"model": undecided, "chat": tmp_path / "chat"}
+    for role, folder in inputs.items():
+        with store.begin(role, f"key-{role}") as workspace:
+            workspace.commit(f"fp-{role}", [workspace.put("result", folder)])
+    spec = JobSpec(
+        stage="pairs-main", craft="posttraining", fingerprint="fp", workspace_key="w", store=str(tmp_path / "store"),
+        config=request_config(batch_size=4), inputs={role: InputRef(stage=role, fingerprint=f"fp-{role}") for role in inputs},
+    )  # fmt: skip
+    monkeypatch.setenv("SMOLFLOW_JOB_DIR", str(tmp_path / "job"))
+    monkeypatch.setenv("SMOLFLOW_SCRATCH", str(tmp_path / "scratch"))
+    assert main(spec) == 0
+    with store.begin("pairs-main", "w") as workspace:
+        names = [part.name for part in workspace.parts()]
+        assert names == ["answers-4-000000", "answers-4-000001", "result"]
+        made = workspace.fetch(next(part for part in workspace.parts() if part.name == "result"), tmp_path / "fetched")
+    assert (made / "pairs.jsonl").read_bytes() == (tmp_path / "out" / "pairs.jsonl").read_bytes()
 
 
 def test_other_batches_make_the_same_pairs(undecided: Path, tmp_path: Path) -> None:
