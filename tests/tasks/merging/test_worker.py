@@ -8,10 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from infra.job import InputRef, JobSpec
 from infra.store import Store
 from tests.tasks.merging.material import edited
 from tests.tasks.merging.test_body import request
+
+pytestmark = pytest.mark.slow  # a process that imports torch, transformers and mergekit takes 10 s and more on a busy core
 
 
 def commit(store: Store, stage: str, folder: Path) -> InputRef:
