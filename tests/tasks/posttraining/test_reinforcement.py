@@ -189,7 +189,7 @@ def test_trl_knows_every_argument() -> None:
     from trl import GRPOConfig
 
     for loss in ("grpo", "dapo", "dr_grpo"):
-        GRPOConfig(**arguments(step(loss=loss)))
+        assert GRPOConfig(**arguments(step(loss=loss))).loss_type == loss
 
 
 def test_an_overlong_penalty_that_punishes_a_correct_reply_is_refused(lab: Lab) -> None:
