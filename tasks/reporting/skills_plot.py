@@ -12,7 +12,7 @@ from tasks.reporting.skills_view import Answers, Change, Outcome, SkillStep
 from tasks.reporting.svg import WIDTH, cut, frame, text
 from tasks.reporting.verdicts import LOOKS, shape, signed
 
-LABEL, RIGHT, TOP, ROW, LANE = 250, 330, 54, 64, 22
+LABEL, RIGHT, TOP, ROW, LANE = 250, 346, 54, 64, 22
 LOOK: dict[Outcome, Verdict] = {"gain": "better", "no gain outside its interval": "within noise", "loss": "worse"}
 """A step's outcome has the sign, shape and colour of the verdict that means the same on a court's page."""
 FIRST: Verdict = "under-powered"
