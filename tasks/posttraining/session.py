@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from transformers import PrinterCallback
+
 from contracts.errors import SmolflowError
 from infra.job import Exit, Job, JobResult, JobSpec, ProgressFile, Stopped, Summary, result_part, stop_on_signal
 from infra.store import Store, Workspace
@@ -139,7 +141,8 @@ class Attempt:
         work = self.job.folder / "trl"
         if self.peers.rank == 0:
             clear(work)
-        inputs = {role: self.job.scratch / "artifacts" / one.fingerprint for role, one in self.spec.inputs.items()}
+        there = {role: self.job.scratch / "artifacts" / one.fingerprint for role, one in self.spec.inputs.items()}
+        inputs = model_folder.with_model(there)
         prepared = self.prepare(Given(self.request, inputs, work, self.peers.ground))
         ledger = _opened(ledger, prepared, backend, self.peers.ground, start, time.perf_counter() - began)
         history = (resume / "metrics.jsonl").read_bytes() if resume else b""
@@ -148,6 +151,7 @@ class Attempt:
         with StopFlag().listening() as stop:
             progress = ProgressFile(self.job.progress_file)
             keeper = Keeper(prepared.trainer, ledger, spool, progress, uploader, stop, backend)
+            prepared.trainer.remove_callback(PrinterCallback)  # every step is in metrics.jsonl
             prepared.trainer.add_callback(keeper)
             try:
                 prepared.trainer.train(resume_from_checkpoint=str(resume) if resume else None)
