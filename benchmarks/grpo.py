@@ -3,7 +3,7 @@
     OMP_NUM_THREADS=1 python -m benchmarks.grpo --steps 8
     OMP_NUM_THREADS=1 python -m benchmarks.grpo --model FOLDER --steps 20
 
-Without --model the weights of a 0.85-million-parameter SmolLM3 are random: its answers hardly ever end, so every one of them is as long as
+Without --model the weights of a SmolLM3 of hidden 128 and 4 layers are random: its answers hardly ever end, so every one of them is as long as
 it may be, which is the dearest case. With a model that stage `sft-main` left, lengths are its own.
 """
 
@@ -90,7 +90,7 @@ def _trained(model: Path, work: Path, arguments: argparse.Namespace, iterations:
 
 
 def _random_model(folder: Path) -> Path:
-    """A SmolLM3 with hidden 128 and 4 layers, and a tokenizer of 512 tokens made from questions and answers."""
+    """A SmolLM3 with hidden 128 and 4 layers, and a tokenizer of 384 tokens made from questions and answers."""
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -108,7 +108,7 @@ def _random_model(folder: Path) -> Path:
         pq.write_table(pa.Table.from_pylist(made), folder / "curate" / split / "skills-00000.parquet")
     out = folder / "model"
     out.mkdir()
-    tokenizer(TokenizerConfig(vocab_size=320), {"curate": folder / "curate"}, out, lambda *_: None)
+    tokenizer(TokenizerConfig(vocab_size=384), {"curate": folder / "curate"}, out, lambda *_: None)
     tokens = AutoTokenizer.from_pretrained(out)
     torch.manual_seed(0)
     config = SmolLM3Config(

@@ -313,6 +313,7 @@ def test_a_signal_saves_after_the_last_update_on_its_answers(ready: Lab, monkeyp
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @pytest.mark.parametrize(("iterations", "every"), [(1, 2), (2, 4)])
 def test_a_killed_training_goes_on_to_the_same_weights(ready: Lab, monkeypatch: pytest.MonkeyPatch, iterations: int, every: int) -> None:
     """SIGKILL in the second epoch, and with two updates per batch of answers."""
@@ -323,7 +324,7 @@ def test_a_killed_training_goes_on_to_the_same_weights(ready: Lab, monkeypatch: 
     one = step(steps=14, iterations=iterations, placement={"micro_batch_size": 8, "checkpoint_every": every})
     whole, killed = ready.spec(request(one)), ready.spec(request(one), key="killed")
     running = ready.start(killed, "killed")
-    assert running.until(lambda: any((ready.root / "store").rglob("killed/parts/step-0000000[89]/part.json")))
+    assert running.until(lambda: any((ready.root / "store").rglob("killed/parts/step-0000000[89]/part.json")), timeout=150)
     running.kill()
     try:
         assert ready.here(whole, monkeypatch)["exit"] == 0
