@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,11 @@ from tasks.posttraining.rendering import Renderer
 from tasks.posttraining.template import TURN_TOKENS, template_text
 
 END_OF_TURN = TURN_TOKENS[1]
+
+
+def with_model(inputs: Mapping[str, Path]) -> dict[str, Path]:
+    """Inputs whose `model` is the model's folder: of a conversion that is `model` in its artifact, of everything later the artifact."""
+    return {role: at / "model" if role == "model" and (at / "model" / "config.json").is_file() else at for role, at in inputs.items()}
 
 
 def load_renderer(folder: Path, template: ChatTemplate) -> Renderer:

@@ -54,7 +54,9 @@ def main(spec: JobSpec) -> int:
 
 def _body(kind: str) -> Any:
     def body(config: dict[str, Any], inputs: Mapping[str, Path], out: Path, *rest: Any) -> Summary:
-        made: Summary = getattr(import_module(f"tasks.posttraining.{kind}"), kind)(config, inputs, out, *rest)
+        from tasks.posttraining.model_folder import with_model
+
+        made: Summary = getattr(import_module(f"tasks.posttraining.{kind}"), kind)(config, with_model(inputs), out, *rest)
         return made
 
     return body
