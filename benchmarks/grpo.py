@@ -3,8 +3,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.grpo --steps 8
     OMP_NUM_THREADS=1 python -m benchmarks.grpo --model FOLDER --steps 20
 
-Without --model the weights of a SmolLM3 of hidden 128 and 4 layers are random: its answers hardly ever end, so every one of them is as long as
-it may be, which is the dearest case. With a model that stage `sft-main` left, lengths are its own.
+Without --model the weights of a SmolLM3 of hidden 128 and 4 layers are random: its answers hardly ever end, so nearly every one is as long
+as it may be, which is the dearest case. With a model that stage `sft-main` left, lengths are its own.
 """
 
 from __future__ import annotations
@@ -91,6 +91,8 @@ def _trained(model: Path, work: Path, arguments: argparse.Namespace, iterations:
 
 def _random_model(folder: Path) -> Path:
     """A SmolLM3 with hidden 128 and 4 layers, and a tokenizer of 384 tokens made from questions and answers."""
+    from pydoc_data.topics import topics
+
     import pyarrow as pa
     import pyarrow.parquet as pq
     import torch
@@ -105,6 +107,7 @@ def _random_model(folder: Path) -> Path:
         items = [draw(rng.choice(("add", "reverse")), rng, heldout=split == "heldout") for _ in range(count)]
         common = {"source": "skills", "licence": "", "origin": "skills", "group": "skills"}
         made = [{"id": str(n), "text": f"{one.question}\n{one.steps}\n{one.said}\n", **common} for n, one in enumerate(items)]
+        made += [{"id": name, "text": text, **common} for name, text in sorted(topics.items())]  # words: digits alone make no vocabulary
         pq.write_table(pa.Table.from_pylist(made), folder / "curate" / split / "skills-00000.parquet")
     out = folder / "model"
     out.mkdir()
