@@ -28,7 +28,7 @@ $(READY): pyproject.toml $(CONSTRAINTS)
 	@$(PYTHON) -m venv $(VENV)
 	@$(PIP) --upgrade pip 'setuptools<82' wheel
 	@$(PIP) $(if $(TORCH_INDEX),--index-url $(TORCH_INDEX)) torch
-	@$(PIP) --editable '.[data,dev]'
+	@$(PIP) --editable '.[data,dev,post]'
 	@touch $(READY)
 
 demo: $(READY) ## from raw text to an evaluated model on this machine, then say where to look (RECIPE=tiny)

@@ -18,6 +18,7 @@ import statistics
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 from flows.baseline import bare, baseline_run
 from flows.desk import Desk
@@ -35,15 +36,22 @@ TOLERANCE = 0.05
 SEEDS = {BASELINE: range(10), "lr-tenth": range(6), "noise-30": range(8), "no-positions": range(4)}
 """Planted effects, and the seeds of each."""
 CHANGES = {
-    "lr-tenth": {"training.phases.*.schedule.learning_rate": 1.6e-3},
-    "noise-30": {"training.phases.*.mixture": {"prose": 0.28, "noise": 0.12, "code": 0.4, "math": 0.2}},
+    "lr-tenth": {"training.phases.*.schedule.learning_rate": 4e-4},
+    "noise-30": {"training.phases.*.mixture": {"prose": 0.35, "noise": 0.15, "code": 0.5}},
     "no-positions": {"model.no_rope_every": 1},
 }
+TWO_SOURCES = {
+    "training.phases.*.mixture": {"prose": 0.5, "code": 0.5},
+    "training.phases.*.schedule.learning_rate": 4e-3,
+    "training.phases.*.global_batch_size": 4,
+    "training.phases.*.layout": {"micro_batch_size": 4},
+}
+"""What the planted effects start from: two sources, and 200 steps at the rate that is best for so many, not the 100 of tiny's batch."""
 PLANTED = list(CHANGES)
 Values = dict[str, dict[int, float]]
 
 
-def desk_of(tokens: int, seeds: Sequence[int]) -> Desk:
+def desk_of(tokens: int, seeds: Sequence[int], baseline: Mapping[str, Any]) -> Desk:
     """The recipe tiny with a source of noise that its baseline does not read, and a court over it."""
     modifications = [
         {"name": name, "hypothesis": "a planted effect", "tolerance": TOLERANCE, "change": change} for name, change in CHANGES.items()
@@ -54,7 +62,7 @@ def desk_of(tokens: int, seeds: Sequence[int]) -> Desk:
         "seeds": list(seeds),
         "warmup_steps": 5,
         "final_fraction": 0.02,
-        "layout": {"micro_batch_size": 8},
+        "layout": {"micro_batch_size": 4},
         "modifications": modifications,
         "evaluation": {
             "backend": "megatron",
@@ -66,7 +74,7 @@ def desk_of(tokens: int, seeds: Sequence[int]) -> Desk:
     text = {"name": "noise", "kind": "files", "path": str(_noise()), "language": None, "filters": "none", "heldout": {"share": 0.02}}
     sources = json.loads(Desk.of("tiny").plan.written.data.model_dump_json())["sources"]
     waivers = [{"gate": gate, "reason": "a proof with planted noise"} for gate in ("documents", "tokenizer-fertility", "qualification")]
-    changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers}
+    changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers} | baseline
     return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
 
 
@@ -83,7 +91,7 @@ def planted_runs(desk: Desk) -> list[Arm]:
 
 def experiments() -> dict[str, tuple[Desk, list[Arm]]]:
     """Name -> recipe and runs."""
-    aa, planted = desk_of(AA_TOKENS, [0]), desk_of(PLANTED_TOKENS, SEEDS[BASELINE])
+    aa, planted = desk_of(AA_TOKENS, [0], {}), desk_of(PLANTED_TOKENS, SEEDS[BASELINE], TWO_SOURCES)
     plain = bare(aa)
     return {"planted": (planted, planted_runs(planted)), "aa": (plain, aa_runs(plain, aa.plan.written.ablations.courts[0]))}
 
@@ -132,6 +140,8 @@ def tables(planted: Mapping[str, Values], aa: Mapping[str, Values]) -> Iterator[
     outcomes = [_verdict({BASELINE: a, "arm": b}, "bits_per_byte") for a, b in _pairs(aa["bits_per_byte"][BASELINE])]
     counted = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes)))
     yield f"\nA/A at {AA_TOKENS:,} tokens: {len(outcomes)} sweeps: {counted}; standard deviations {spread}"
+    for arms in (2, 5):
+        yield f"Sweeps of {arms} arms x {AA_SEEDS} seeds drawn from these runs: {_false_alarms(aa['bits_per_byte'][BASELINE], arms)}"
     yield "\n| planted | decided by | seeds | found |\n|---|---|---|---|"
     for name, metric in (("lr-tenth", "bits_per_byte"), ("noise-30", "bits_per_byte"), ("noise-30", "bits_per_byte/prose")):
         for seeds in (2, 4, 6):
@@ -153,6 +163,17 @@ def _pairs(runs: dict[int, float]) -> Iterator[tuple[dict[int, float], dict[int,
     for at in range(0, len(seeds) - 2 * AA_SEEDS + 1, 2 * AA_SEEDS):
         a, b = seeds[at : at + AA_SEEDS], seeds[at + AA_SEEDS : at + 2 * AA_SEEDS]
         yield {s: runs[s] for s in a}, {s: runs[s] for s in b}
+
+
+def _false_alarms(runs: dict[int, float], arms: int) -> str:
+    """Share of 2,000 sweeps, drawn without replacement from runs of one and the same recipe, that call some arm better or worse."""
+    rng, names, hits = random.Random(0), [BASELINE, *(f"arm{n}" for n in range(arms))], 0
+    for _ in range(2000):
+        drawn = rng.sample(sorted(runs), AA_SEEDS * len(names))
+        values = {name: {seed: runs[seed] for seed in drawn[AA_SEEDS * n : AA_SEEDS * (n + 1)]} for n, name in enumerate(names)}
+        found = effects(values, "bits_per_byte", True, dict.fromkeys(names[1:], TOLERANCE), Terms(confidence=0.95, power=0.8))
+        hits += any(one.outcome in ("better", "worse") for one in found)
+    return f"{hits / 2000:.1%} with a false alarm"
 
 
 def _found(arms: Values, name: str, metric: str, seeds: int) -> str:

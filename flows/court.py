@@ -18,7 +18,7 @@ from tasks.ablation.request import ArmRequest
 if TYPE_CHECKING:
     from flows.desk import Desk
 
-KIND = StageKind("court", 1, "decide by ablation", body="tasks.ablation:judge")
+KIND = StageKind("court", 2, "decide by ablation", body="tasks.ablation:judge")
 EVIDENCE = {"train": ["metrics.jsonl", "state.json", "training.json", "model.json"], "evaluate": ["scores.json"]}
 """Files of a run that the judge reads; a checkpoint is none of them."""
 

@@ -1,17 +1,19 @@
-"""The DAG of a recipe, in the order of the playbook: text, shards, courts, phases, model, evaluation, report."""
+"""The DAG of a recipe, in the order of the playbook: text, shards, courts, phases, model, evaluation, post-training, merge, report."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from flows import convert, court, curate, evaluate, qualify, report, source, tokenize, tokenizer, train
+from flows import convert, court, curate, evaluate, merge, posttraining, qualify, release, report, source, tokenize, tokenizer, train
 from flows.plan import Node, Plan, StageKind
 from flows.recipe import Recipe
 from tasks.ablation.arms import PHASE
 
-KINDS: tuple[StageKind, ...] = tuple(
-    module.KIND for module in (source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate, report)
-)  # fmt: skip
+KINDS: tuple[StageKind, ...] = (
+    *(module.KIND for module in (source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate)),
+    *posttraining.KINDS,
+    *(module.KIND for module in (merge, release, report)),
+)
 
 Decided = Callable[[Node], Sequence[str] | None]
 """What a court accepted, as overrides of the recipe; None: it has not decided."""
@@ -38,6 +40,7 @@ def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None, decided: Decide
     ablations, first = recipe.ablations, recipe.training.phases[0].name
     qualified = qualify.add(plan, ablations.qualification, branch) if ablations.qualification else None
     checkpoint: Node | None = None
+    checkpoints: dict[str, Node] = {}
     for number, name in enumerate(phase.name for phase in recipe.training.phases):
         for case in ablations.courts:
             if (case.before or first) == name:
@@ -45,14 +48,28 @@ def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None, decided: Decide
                 plan.decide(judged, decided(judged))
                 documents, tokens, shards = _text(plan)
         checkpoint = train.add(plan, plan.recipe.training.phases[number], shards, checkpoint, end_when_diverged=name == PHASE)
+        checkpoints[f"train-{name}"] = checkpoint
     assert checkpoint is not None  # a recipe has at least one phase
     converted = convert.add(plan, checkpoint, tokens, documents)
     evaluate.add(plan, model=converted, checkpoint=checkpoint, tokenizer=tokens, shards=shards, curate=documents)
-    if like is None:  # a run of a sweep is told by the sweep's own report
+    if like is None:  # a run of a sweep ends with its evaluation, and is told by the sweep's own report
+        if plan.recipe.posttraining is not None:
+            _after_pretraining(plan, checkpoints, converted, tokens, documents)
         report.add(plan)
     for name in pinned or {}:
         plan.node(name)  # an unknown name is refused, with the known ones
     return plan
+
+
+def _after_pretraining(plan: Plan, checkpoints: Mapping[str, Node], base: Node, tokens: Node, documents: Node) -> None:
+    """Steps, merge and release; the last step is released where nothing is merged."""
+    models = posttraining.add(plan, base, tokens, documents)
+    final = list(models.values())[-1]
+    if plan.recipe.merging is not None:
+        final = merge.add(plan, models, lambda stage: convert.add(plan, checkpoints[stage], tokens, documents, stage))
+    posttraining.measure(plan, "release", final, documents, test=True)
+    posttraining.vibe(plan, final)
+    release.add(plan, final)
 
 
 def _text(plan: Plan) -> tuple[Node, Node, Node]:

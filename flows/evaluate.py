@@ -5,7 +5,7 @@ from __future__ import annotations
 from contracts.errors import ConfigError
 from flows.plan import Node, Plan, StageKind
 
-KIND = StageKind("evaluate", 2, "measure on held-out text", craft="evaluation")
+KIND = StageKind("evaluate", 3, "measure on held-out text", craft="evaluation")
 
 
 def add(plan: Plan, *, model: Node | None, checkpoint: Node, tokenizer: Node, shards: Node, curate: Node) -> Node:

@@ -89,8 +89,6 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
     for case in court_plans(desk):
         require_court(case)
         yield from (f"court {case.name}: {finding.topic}: {finding.what}" for finding in case.findings)
-    if recipe.posttraining or recipe.merging:
-        yield "post-training and merging of this recipe are planned only: the line ends with the evaluated base model"
 
 
 def court_plans(desk: Desk) -> list[CourtPlan]:
@@ -149,10 +147,51 @@ def parity(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("parity", problems, "raise the bound only if you know why the models differ", waivable=False)
 
 
+def chat_data(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """Chat data is held to its rules, and shares nothing with what is held out (Smol Training Playbook, chat templates; C33-C36)."""
+    from tasks.posttraining import chat_data_problems
+
+    return Finding("chat-data", chat_data_problems(artifact.manifest.evidence), "correct the source, or loosen `posttraining.lint`")
+
+
+def pairs(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """A model that is never right, or never wrong, makes no pairs."""
+    from tasks.posttraining import pairs_problems
+
+    return Finding("pairs", pairs_problems(artifact.manifest.evidence), "give more prompts or samples, or another parent")
+
+
+def regression(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """Generated held-out answers, before and after a step; the trainer's own metrics have no say (Smol Training Playbook, preference)."""
+    from tasks.posttraining import read_skills, regression_problems
+
+    post, stage = desk.plan.recipe.posttraining, node.name.partition("-")[2]
+    before = node.inputs.get("before")
+    if post is None or before is None or stage not in post.steps:
+        return Finding("regression", [], "")
+    found = (desk.store.require(before.name, before.fingerprint), artifact)
+    old, new = (read_skills(desk.store.materialise(one, desk.site.scratch / "gates", ["skills.json"])) for one in found)
+    problems = regression_problems(old, new, post.steps[stage].max_regression)
+    return Finding("regression", problems, f"change {stage}, or raise its max_regression if the loss is meant")
+
+
+def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """The chosen model must not be weaker than the best parent where it is weakest (Smol Training Playbook, model merging)."""
+    from tasks.merging import merge_problems
+
+    config = desk.plan.recipe.merging
+    assert config is not None
+    return Finding("merge", merge_problems(artifact.manifest.evidence, config), "let the parents compete (`merging.parents`)")
+
+
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "curate": (documents,),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),
     "qualify": (qualification,),
     "convert": (parity,),
+    "chat": (chat_data,),
+    "pairs": (pairs,),
+    "measure": (regression,),
+    "merge": (merged,),
 }

@@ -21,7 +21,7 @@ class Preview:
 
 
 def preview(desk: Desk) -> Preview:
-    """Stages with their outlook, tokens, steps, per-source tokens and epochs, layout, memory, cost; and what comes after the base model.
+    """Stages with their outlook, tokens, steps, per-source tokens and epochs, layout, memory and cost.
 
     Raises:
         GateError: the plan cannot be launched; its text says all of what blocks it.
@@ -32,16 +32,14 @@ def preview(desk: Desk) -> Preview:
     recipe = desk.plan.recipe
     plan = plan_training(recipe)
     stages = _outlook(desk)
-    later = [name for name, section in (("post-training", recipe.posttraining), ("merging", recipe.merging)) if section is not None]
     courts = court_plans(desk)
     lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), ""]
     lines += [line for court in courts for line in (render_court_plan(court), "")]
     lines += ["stages"]
     lines += [f"  {r.stage:<22} {r.verdict:<8} {'; '.join(r.because)}".rstrip() for r in stages]
-    lines += [f"  {name:<22} planned, not run by this version" for name in later]
     parts: dict[str, Any] = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
     parts["courts"] = [court.model_dump(mode="json") for court in courts]
-    data = {**parts, "stages": [asdict(reason) for reason in stages], "later": later}
+    data = {**parts, "stages": [asdict(reason) for reason in stages]}
     if recipe.waiver("compass") is None:
         try:
             require(plan)

@@ -79,7 +79,20 @@ court = stage_flow(dag.court.KIND, "smoke-court")
 train = stage_flow(dag.train.KIND)
 convert = stage_flow(dag.convert.KIND)
 evaluate = stage_flow(dag.evaluate.KIND)
+chat = stage_flow(dag.posttraining.CHAT, "smoke-post")
+sft = stage_flow(dag.posttraining.SFT, "smoke-post")
+pairs = stage_flow(dag.posttraining.PAIRS, "smoke-post")
+preference = stage_flow(dag.posttraining.PREFERENCE, "smoke-post")
+reinforcement = stage_flow(dag.posttraining.REINFORCEMENT, "smoke-post")
+measure = stage_flow(dag.posttraining.MEASURE, "smoke-post")
+vibe = stage_flow(dag.posttraining.VIBE, "smoke-post")
+merge = stage_flow(dag.merge.KIND, "smoke-post")
+release = stage_flow(dag.release.KIND, "smoke-post")
 report = stage_flow(dag.report.KIND)
 STAGES: dict[str, Flow[..., dict[str, str]]] = {
-    one.name: one for one in (source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate, report)
+    one.name: one
+    for one in (
+        source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate,
+        chat, sft, pairs, preference, reinforcement, measure, vibe, merge, release, report,
+    )
 }  # fmt: skip

@@ -15,7 +15,10 @@ from contracts.errors import ConfigError
 CHECKOUT = Path(__file__).resolve().parent.parent
 BUILT_IN = CHECKOUT / "deployments" / "sites"
 PLAYBOOK = "playbook"
-STAGE_KINDS = ("source", "curate", "tokenizer", "tokenize", "qualify", "court", "train", "convert", "evaluate", "report")
+STAGE_KINDS = (
+    "source", "curate", "tokenizer", "tokenize", "qualify", "court", "train", "convert", "evaluate",
+    "chat", "sft", "pairs", "preference", "reinforcement", "measure", "vibe", "merge", "release", "report",
+)  # fmt: skip
 
 
 class Server(Config):

@@ -12,14 +12,15 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "torch", "megatron-core", "transformer-engine", "transformers", "tokenizers", "safetensors", "tiktoken", "datasets", "lm_eval", "trl",
+    "torch", "megatron-core", "transformer-engine", "transformers", "tokenizers", "safetensors", "tiktoken", "datasets", "lm_eval", "trl", "peft",
     "mergekit", "numpy", "pyarrow", "pydantic", "fsspec", "s3fs", "prefect", "mlflow", "smolflow",
 )  # fmt: skip
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 
 
+@cache
 def versions() -> dict[str, str]:
-    """Installed versions of the libraries that matter, and of Python."""
+    """Installed versions of the libraries that matter, and of Python. Looked up once: a process goes on with what it has imported."""
     found = {"python": platform.python_version()}
     for name in LIBRARIES:
         try:

@@ -20,6 +20,8 @@ __all__ = ["BitsPerByteConfig", "EvaluationConfig", "SamplingConfig"]
 class BitsPerByteConfig(Config):
     """Compression of held-out text, per source, against a token bigram of the training shards."""
 
+    sources: list[str] = Field([])
+    """Sources to score (empty: every one that has held-out text)."""
     heldout_bytes: int = Field(100_000, ge=1000)
     """Held-out text to score per source, in UTF-8 bytes (documents in a seeded order)."""
     document_bytes: int = Field(4000, ge=100)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.config import digest
+from contracts.errors import InputError
 from infra.job import Progress, Summary
 from tasks.data import sources_in
 from tasks.evaluation import compression, documents, loading, sampling, scores, shards
@@ -52,7 +53,7 @@ def evaluate(config: EvaluationConfig, inputs: Mapping[str, Path], out: Path, pr
     if diverged is not None:
         progress(_DONE, _DONE, f"training diverged at step {diverged}: nothing is measured")
         return _leave(Scores(suite=suite, tokenizer="", backend=config.backend, diverged_at=diverged), [], out)
-    run = _Run(config, inputs, sources_in(inputs["curate"] / "heldout"), progress)
+    run = _Run(config, inputs, _sources(config, inputs["curate"]), progress)
     tasks = _Tasks.prepare(run)
     texts = {source: _heldout(run, source) for source in run.sources}
     progress(0, _DONE, "loading the model")
@@ -120,6 +121,17 @@ def _heldout(run: _Run, source: str) -> list[str]:
     return documents.heldout(
         run.inputs["curate"], source, seed=run.config.seed, max_bytes=wanted.heldout_bytes, document_bytes=wanted.document_bytes
     )
+
+
+def _sources(config: EvaluationConfig, curated: Path) -> list[str]:
+    """Sources that are scored: those asked for, else all that have held-out text."""
+    there, wanted = sources_in(curated / "heldout"), config.bits_per_byte.sources
+    missing = [name for name in wanted if name not in there]
+    if missing:
+        raise InputError(
+            f"no held-out text of {', '.join(missing)}", where="evaluation.bits_per_byte.sources", do=f"name some of {', '.join(there)}"
+        )
+    return list(wanted) or there
 
 
 def _compress(run: _Run, model: Model, texts: Mapping[str, list[str]]) -> dict[str, Compressed]:

@@ -112,7 +112,7 @@ def _step(request: ChatRequest, step: StepSources, renderer: Renderer, clean: De
 def _source(step: StepSources, source: ChatSource, linter: Linter, clean: Decontamination, folder: Path, note: Any) -> dict[str, Any]:
     tally = _Tally()
     with (folder / f"{source.name}.jsonl").open("w", encoding="utf-8") as lines:
-        for where, raw in rows_of(source, f"{step.seed}/{step.stage}"):
+        for where, raw in rows_of(source, f"{step.seed}/{step.stage}", step.holds == "pairs"):
             tally.read += 1
             if tally.read % _NOTE_EVERY == 0:
                 note(f"{step.stage}, {source.name}: {tally.read:,} rows read, {tally.kept:,} kept")

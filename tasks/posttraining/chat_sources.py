@@ -18,8 +18,11 @@ GENERATED, HUB = "generated:", "hf:"
 _LIMIT = "give a file, a folder or a URL of Parquet or JSON lines, `hf:owner/dataset@revision`, or `generated:SKILL`"
 
 
-def rows_of(source: ChatSource, seed: str) -> Iterator[tuple[str, Any]]:
+def rows_of(source: ChatSource, seed: str, pairs: bool = False) -> Iterator[tuple[str, Any]]:
     """(place, row) of a source as it is stored; a generated one is made from seed and skill, so that both modes ask the same questions.
+
+    Args:
+        pairs: of a generated source a right and a wrong answer are wanted.
 
     Raises:
         ConfigError: no such skill, or a generated source without a number of examples.
@@ -30,7 +33,7 @@ def rows_of(source: ChatSource, seed: str) -> Iterator[tuple[str, Any]]:
         require_skill(skill, f"source '{source.name}'")
         if source.examples is None:
             raise ConfigError("a generated source needs `examples`", where=f"source '{source.name}'", do="say how many are to be made")
-        rows: Iterable[Any] = skill_rows(skill, source.mode, source.examples, f"{seed}/{skill}")
+        rows: Iterable[Any] = skill_rows(skill, source.mode, source.examples, f"{seed}/{skill}", pairs)
     elif source.uri.startswith(HUB):
         rows = _hub(source)
     elif "://" in source.uri:
@@ -96,7 +99,7 @@ def _hub(source: ChatSource) -> Iterator[Any]:
     try:
         import datasets
     except ImportError:
-        raise InputError("the package 'datasets' is not installed", where=where, do="pip install 'smolflow[posttraining]'") from None
+        raise InputError("the package 'datasets' is not installed", where=where, do="pip install 'smolflow[data]'") from None
     try:
         yield from datasets.load_dataset(name, name=source.subset or None, split=source.split, revision=revision, streaming=True)
     except Exception as error:  # hub, file system and parser errors have no common base

@@ -143,3 +143,17 @@ def test_a_run_given_up_on_stays_in_the_table(judged: Stack) -> None:
 def _is_of(path: Path, fingerprint: str, folder: Path) -> bool:
     """Whether a file of the store belongs to that artifact: its parts lie in the workspace of the same key."""
     return fingerprint in str(path) or folder in path.parents
+
+
+@pytest.mark.slow
+def test_a_qualification_says_which_metrics_may_vote(smoke: Stack) -> None:
+    """Four seeds at five lengths: longer runs go on from the shorter ones, and every evaluation of them is an input of the judgement."""
+    case = ["ablations.qualification.evaluation.suite=bits_per_byte", "ablations.qualification.evaluation.bits_per_byte.heldout_bytes=6000"]
+    smoke.command("run", "qualify", "--recipe", "smoke-qualify", *sets(case), timeout=560)
+    (row,) = [row for row in smoke.json("explain", "--recipe", "smoke-qualify", *sets(case)) if row["stage"] == "qualify"]
+    found = smoke.json("show", row["fingerprint"])
+    assert len(found["manifest"]["inputs"]) == 20
+    evidence = found["manifest"]["evidence"]
+    assert evidence["qualified"]["bits_per_byte"] is True, evidence["why"]
+    assert "monotonicity 1" in evidence["why"]["bits_per_byte"]
+    assert found["records"]["gate-qualification"]["verdict"] == "passed"

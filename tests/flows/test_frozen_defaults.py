@@ -11,6 +11,11 @@ from tasks.conversion.config import ConversionConfig
 from tasks.data.config import Acquisition, CurateConfig, Curation, SourceConfig, TokenizeConfig, TokenizerConfig
 from tasks.evaluation import QualifyRequest
 from tasks.evaluation.config import EvaluationConfig
+from tasks.merging.config import Candidate, MergeInput, MergingConfig
+from tasks.merging.requests import MergeRequest
+from tasks.posttraining.chat_requests import ChatRequest, MeasureRequest, StepSources, VibeRequest
+from tasks.posttraining.config import ChatEvaluation, ChatSource, ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig
+from tasks.posttraining.requests import PreferenceRequest, ReinforcementRequest, SftRequest
 from tasks.training.config import Job, OptimizerConfig, Phase, Schedule
 
 MODEL = ModelConfig(
@@ -25,6 +30,8 @@ MODEL = ModelConfig(
 PHASE = Phase(name="p", tokens=4096, mixture={"a": 1.0}, sequence_length=64, global_batch_size=4, schedule=Schedule(learning_rate=1e-3))
 
 CASE = Court(tokens=4096, modifications=[Modification(name="change", hypothesis="h", change={"training.optimizer.beta2": 0.9})])
+TEMPLATE, CHAT = ChatTemplate(), ChatSource(name="a", uri="chat.jsonl")
+MERGING = MergingConfig(candidates=[Candidate(name="half", inputs=[MergeInput(stage="a", weight=0.5), MergeInput(stage="b", weight=0.5)])])
 ARM = ArmRequest(name="baseline", model=MODEL, phase=PHASE)
 
 # stage -> its config with every optional field unset
@@ -38,6 +45,13 @@ LEAST: dict[str, Config] = {
     "court": JudgeRequest(court=CASE, before="p", arms=[ARM, ARM.model_copy(update={"name": "change", "modification": "change"})]),
     "convert": ConversionConfig(),
     "evaluate": EvaluationConfig(),
+    "chat": ChatRequest(template=TEMPLATE, steps=[StepSources(stage="sft-main", holds="conversations", sources=[CHAT])]),
+    "sft": SftRequest(template=TEMPLATE, step=SftConfig(sources=[CHAT])),
+    "preference": PreferenceRequest(template=TEMPLATE, step=PreferenceConfig(sources=[CHAT])),
+    "reinforcement": ReinforcementRequest(template=TEMPLATE, step=ReinforcementConfig(prompts=[CHAT])),
+    "measure": MeasureRequest(template=TEMPLATE, evaluation=ChatEvaluation()),
+    "vibe": VibeRequest(template=TEMPLATE),
+    "merge": MergeRequest(merging=MERGING, template=TEMPLATE, evaluation=ChatEvaluation()),
 }
 
 # stage -> (version, digest of the identity of its least config); raise the version in flows/<stage>.py when the digest changes
@@ -48,9 +62,16 @@ FROZEN: dict[str, tuple[int, str]] = {
     "tokenize": (1, "f81645877f0eb466d9f4ce01dbeb8152"),
     "train": (2, "9d25b7541c071e16cbca124a2f7aae14"),
     "qualify": (1, "da0f9dbb54407ac78c8b6d397d4c30b4"),
-    "court": (1, "47aecb86003c559cc5c473f0d9bea389"),
+    "court": (2, "6875361e3c0bf49b123073cc9ff37e76"),
     "convert": (1, "77aac6c515936e084cab522dfa689484"),
-    "evaluate": (2, "6d0277b97d0ddc4f28217d7faa25d653"),
+    "evaluate": (3, "964a5ec556f56f273bc2e2dc1c4440b4"),
+    "chat": (1, "5863cebcec340538f440bbee4437aa56"),
+    "sft": (1, "eb78ff583512b8a78d22e5478d3449ec"),
+    "preference": (1, "c0b669f5aaa76f0807eaff6c5f36c44c"),
+    "reinforcement": (1, "bab81a2806bf2950e3a39dd7b4c96dfd"),
+    "measure": (1, "20e3c126bdda2e8f530a2e560b68b2e9"),
+    "vibe": (1, "4363e12c05d7bbd80b00f9991e173f8b"),
+    "merge": (1, "4efc23d845defd08d5dff1aeeefed5bc"),
 }
 
 

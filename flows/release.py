@@ -1,0 +1,44 @@
+"""release: the final model with its card, measured once on items that nothing before has seen."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from contracts.config import identity
+from flows.plan import Node, Plan, StageKind
+
+if TYPE_CHECKING:
+    from flows.desk import Desk
+
+KIND = StageKind("release", 1, "the final model with its card", body="tasks.reporting:release")
+SKILLS = "skills.json"
+
+
+def add(plan: Plan, model: Node) -> Node:
+    """The model and every measurement in; a folder that a stranger can load and read out. The card tells of every stage before it."""
+    measured = {node.name: node for node in plan if node.kind.name == "measure"}
+    hashed = {"recipe": plan.recipe.name, "purpose": identity(plan.recipe.purpose), "released": model.name}
+    return plan.add("release", KIND, model.name, hashed=hashed, request=request, model=model, **measured)
+
+
+def request(node: Node, desk: Desk) -> tuple[Any, dict[str, Path]]:
+    """The model whole, of each measurement its answers, and the manifests of the whole line."""
+    from tasks.reporting import ReleaseRequest
+
+    line = {one.name: one for one in desk.plan.upstream(node)}
+    artifacts = {name: desk.store.require(one.name, one.fingerprint) for name, one in line.items()}
+    scratch = desk.site.scratch
+    folders = {
+        role: desk.store.materialise(artifacts[one.name], scratch / "artifacts")
+        if role == "model"
+        else desk.store.materialise(artifacts[one.name], scratch / "release", [SKILLS])
+        for role, one in node.inputs.items()
+    }
+    config = ReleaseRequest(
+        recipe={"name": desk.plan.recipe.name, "purpose": desk.plan.recipe.purpose.model_dump(mode="json")},
+        released=str(node.config),
+        manifests={name: artifact.manifest.model_dump(mode="json") for name, artifact in artifacts.items()},
+        records={name: desk.store.records(artifact) for name, artifact in artifacts.items()},
+    )
+    return config, folders
