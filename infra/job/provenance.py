@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 LIBRARIES = (
-    "torch", "megatron-core", "transformer-engine", "transformers", "tokenizers", "safetensors", "tiktoken", "datasets", "lm_eval", "trl", "peft",
-    "mergekit", "numpy", "pyarrow", "pydantic", "fsspec", "s3fs", "prefect", "mlflow", "smolflow",
+    "torch", "megatron-core", "transformer-engine", "transformers", "tokenizers", "safetensors", "tiktoken", "datasets", "lm_eval", "trl",
+    "peft", "mergekit", "numpy", "pyarrow", "pydantic", "fsspec", "s3fs", "prefect", "mlflow", "smolflow",
 )  # fmt: skip
 CHECKOUT = Path(__file__).resolve().parent.parent.parent
 

@@ -55,6 +55,7 @@ class Sampler:
         keys: Sequence[str] | None = None,
         batch_size: int = 256,
         tick: Callable[[int], None] = lambda done: None,
+        streamer: Any = None,
     ) -> list[Answer]:
         """One answer to each prompt, in order.
 
@@ -65,6 +66,7 @@ class Sampler:
             keys: seed of each prompt's own random numbers. An answer depends on its key and its prompt, not on what stands beside it in a
                 batch (up to rounding), so that work that was interrupted, or cut into other batches, ends alike.
             tick: called with the number of prompts answered so far.
+            streamer: one of transformers, which is given the tokens of a single prompt's answer as they are written.
 
         Raises:
             InputError: a prompt that leaves no room for an answer.
@@ -76,10 +78,16 @@ class Sampler:
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
             seeds = [keys[at] if keys else str(at) for at in batch]
-            rows = self._generate([ids[at] for at in batch], max_tokens, temperature, seeds)
+            rows = self._generate([ids[at] for at in batch], max_tokens, temperature, seeds, streamer)
             found.update(zip(batch, map(self._answer, rows), strict=True))
             tick(len(found))
         return [found[at] for at in range(len(ids))]
+
+    def fits(self, prompt: Sample, max_tokens: int) -> bool:
+        """Whether the model's window holds the prompt and an answer of that length."""
+        return len(self.renderer.encode(self.renderer.text(prompt, prompt=True))) + max_tokens <= int(
+            self.model.config.max_position_embeddings
+        )
 
     def _refuse_long(self, prompts: Sequence[Sample], ids: Sequence[list[int]], max_tokens: int) -> None:
         window = int(self.model.config.max_position_embeddings)
@@ -88,7 +96,9 @@ class Sampler:
                 said = f"a prompt of {len(tokens):,} tokens leaves no room for {max_tokens:,} more: the model sees {window:,}"
                 raise InputError(said, where=prompt.where, do="leave long prompts out, or ask for shorter answers")
 
-    def _generate(self, prompts: list[list[int]], max_tokens: int, temperature: float, seeds: list[str]) -> list[list[int]]:
+    def _generate(
+        self, prompts: list[list[int]], max_tokens: int, temperature: float, seeds: list[str], streamer: Any
+    ) -> list[list[int]]:
         import torch
         from transformers import GenerationConfig
         from transformers.generation import LogitsProcessorList
@@ -101,7 +111,7 @@ class Sampler:
         settings = GenerationConfig(max_new_tokens=max_tokens, do_sample=False, eos_token_id=tokenizer.eos_token_id, pad_token_id=pad)
         noise = LogitsProcessorList([_noise(seeds, temperature, device)] if temperature > 0 else [])
         with torch.inference_mode():
-            out = self.model.generate(ids, attention_mask=mask, generation_config=settings, logits_processor=noise)
+            out = self.model.generate(ids, attention_mask=mask, generation_config=settings, logits_processor=noise, streamer=streamer)
         return [list(row) for row in out[:, width:].tolist()]
 
     def _answer(self, row: list[int]) -> Answer:

@@ -85,6 +85,8 @@ class Vibe(Config):
 
     talks: list[Heard]
     """The pack."""
+    too_long: list[str] = []
+    """Conversations that ended early, or were left out, because the model's window holds no more."""
 
     @property
     def in_form(self) -> float:
@@ -108,18 +110,25 @@ def vibe(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progr
     moded = "/think" in sampler.renderer.template
     said: dict[str, list[Said]] = {talk.name: [] for talk in PACK}
     messages = {talk.name: [{"role": "system", "content": talk.system}] for talk in PACK}
+    mode: Mode | None = request.template.default_mode if moded else None
+    too_long: list[str] = []
     for turn in range(max(len(talk.turns) for talk in PACK)):
-        going = [talk for talk in PACK if len(talk.turns) > turn]
-        for talk in going:
-            messages[talk.name].append({"role": "user", "content": talk.turns[turn]})
-        mode: Mode | None = request.template.default_mode if moded else None
-        samples = [Sample(list(messages[talk.name]), where=talk.name, default_mode=mode) for talk in going]
-        for talk, sample, answer in zip(going, samples, sampler.answers(samples, request.max_answer_tokens), strict=True):
-            said[talk.name].append(_said(answer, sample.modes[-1]))
-            messages[talk.name].append({"role": "assistant", "content": answer.text})
+        going: list[Sample] = []
+        for talk in PACK:
+            if len(talk.turns) <= turn or talk.name in too_long:
+                continue
+            asked = Sample([*messages[talk.name], {"role": "user", "content": talk.turns[turn]}], where=talk.name, default_mode=mode)
+            if sampler.fits(asked, request.max_answer_tokens):
+                going.append(asked)
+            else:
+                too_long.append(talk.name)
+        for sample, answer in zip(going, sampler.answers(going, request.max_answer_tokens), strict=True):
+            said[sample.where].append(_said(answer, sample.modes[-1]))
+            messages[sample.where] = [*sample.messages, {"role": "assistant", "content": answer.text}]
         progress(turn + 1, 2, f"{len(going)} conversations answered")
-    talks = [Heard(name=talk.name, looks_at=talk.looks_at, messages=messages[talk.name], answers=said[talk.name]) for talk in PACK]
-    vibes = Vibe(talks=talks)
+    heard = [talk for talk in PACK if said[talk.name]]
+    talks = [Heard(name=talk.name, looks_at=talk.looks_at, messages=messages[talk.name], answers=said[talk.name]) for talk in heard]
+    vibes = Vibe(talks=talks, too_long=too_long)
     (out / FILE).write_text(json.dumps(vibes.model_dump(mode="json"), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return Summary(counts={"talks": len(talks), "answers": sum(map(len, said.values()))}, metrics={"in_form": vibes.in_form})
 
