@@ -21,6 +21,9 @@ Fault = Literal["raised", "late", "miscounted", "missing", "not_finite", "clampe
 LOWEST, HIGHEST = -1.0, 1.0
 """Range of a reward before its weight: what lies outside is clamped, so that no verifier drowns the others."""
 
+_LOCKING = frozenset({"threading", "logging", "queue", "importlib._bootstrap"})
+_PATIENCE = 0.5
+
 
 class TimeIsUp(BaseException):
     """Raised inside a reward whose time is up. Not an Exception, so that no `except Exception` of a verifier swallows it."""
@@ -132,9 +135,24 @@ def _collect(score: Score, answers: Sequence[Sampled], seconds: float) -> tuple[
     thread.join(seconds)
     if thread.is_alive():
         kept = list(found)
-        ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread.ident or 0), ctypes.py_object(TimeIsUp))
+        _stop(thread.ident or 0)
         return kept, TimeIsUp()
     return found, ended[0] if ended else None
+
+
+def _stop(thread: int) -> None:
+    """Raise `TimeIsUp` in a thread where it stands, but not inside a Python function that takes a lock.
+
+    `Condition.__enter__` or `logging.Handler.acquire`, ended between taking and returning, would leave the lock taken for ever, and the
+    next one to log would be the trainer. A thread that stays there, since it waits for a lock, is told all the same.
+    """
+    until = time.monotonic() + _PATIENCE
+    while time.monotonic() < until:
+        frame = sys._current_frames().get(thread)
+        if frame is None or frame.f_globals.get("__name__") not in _LOCKING:
+            break
+        time.sleep(0.001)
+    ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(thread), ctypes.py_object(TimeIsUp))
 
 
 def _words(error: BaseException | None) -> str:

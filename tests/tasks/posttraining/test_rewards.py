@@ -89,18 +89,33 @@ def test_a_reward_that_ends_the_process_does_not() -> None:
 
 def test_a_reward_that_loops_is_stopped() -> None:
     """The limit holds, and the loop does not go on to eat a core."""
-    running = threading.Event()
+    turns = [0]
 
     def looping(answers: Sequence[Sampled]) -> list[float]:
         while True:
-            running.set()
+            turns[0] += 1
 
     began = time.monotonic()
     reward = guarded(looping, seconds=0.3)
     assert called(reward)[0] == [0.0] * 4
     assert time.monotonic() - began < 5
     assert reward.faults == {"late": 4}
-    assert _still(running)
+    assert turns[0] and _still(turns)
+
+
+def test_a_reward_that_is_stopped_leaves_no_lock_taken() -> None:
+    """One that logs all the time, say: the trainer waits for the same lock at its next line."""
+    lock = threading.Condition()
+
+    def talking(answers: Sequence[Sampled]) -> list[float]:
+        while True:
+            with lock:
+                lock.notify_all()
+
+    for _ in range(5):
+        assert called(guarded(talking, seconds=0.05))[0] == [0.0] * 4
+        assert lock.acquire(timeout=10)
+        lock.release()
 
 
 def test_a_reward_that_sleeps_is_left_behind_and_what_it_gave_is_kept() -> None:
@@ -316,11 +331,11 @@ def test_a_judge_needs_an_address() -> None:
         rewards_of(step(rewards={"judge": 1.0}), frozenset())
 
 
-def _still(running: threading.Event) -> bool:
-    """Whether what sets the event has stopped doing so."""
+def _still(turns: list[int]) -> bool:
+    """Whether what counts has stopped doing so."""
     for _ in range(50):
-        running.clear()
+        before = turns[0]
         time.sleep(0.05)
-        if not running.is_set():
+        if turns[0] == before:
             return True
     return False
