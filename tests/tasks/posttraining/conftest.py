@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,14 @@ def lab(model: Path, tmp_path: Path) -> Lab:
     made.chat("sft-main", sums=sums(48))
     made.pairs(pairs(24), pairs(6, seed=1))
     return made
+
+
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Torch sums in this process as a job of its own does: in another order the last bits are others."""
+    import torch
+
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

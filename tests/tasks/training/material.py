@@ -212,9 +212,9 @@ class Running:
         return (self.folder / "log.txt").read_text()
 
     def step(self) -> int:
-        """Last step of which the spool tells."""
+        """Last step of which the spool tells; a line that is being written is none yet."""
         path = self.folder / "metrics.jsonl"
-        lines = path.read_bytes().splitlines() if path.exists() else []
+        lines = path.read_bytes().split(b"\n")[:-1] if path.exists() else []
         return int(json.loads(lines[-1])[0]) if lines else 0
 
 
