@@ -18,7 +18,9 @@ from flows.stage import Watch, already_there, perform
 from infra.store import ArtifactMissing
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
-GATES_OF_STAGES = {"documents", "tokenizer-fertility", "epochs", "qualification"}
+GATES_OF_STAGES = {
+    "documents", "tokenizer-fertility", "epochs", "qualification", "chat-data", "regression", "merge", "heldout-reads",
+}  # fmt: skip
 ONE_SOURCE = """
 - {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
 """
@@ -123,6 +125,21 @@ def test_a_recipe_for_gpus_is_not_sent_to_cpus() -> None:
 
 
 @pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("named", ["ruler", "multiply", "add/twice"])
+def test_a_merge_judged_by_what_nothing_measures_is_refused_before_the_run(named: str) -> None:
+    with pytest.raises(GateError, match=f"merge: nothing measures {named},"):
+        list(before_the_run(Desk.of("smoke-post", [f"merging.required_tasks=[add/think, reverse, {named}]"]), "cpu"))
+
+
+@pytest.mark.usefixtures("site")
+def test_a_longer_context_without_recall_in_the_panel_is_refused_until_waived() -> None:
+    longer = ["model.max_sequence_length=256", "training.phases.decay.sequence_length=256"]
+    with pytest.raises(GateError, match=r"recall: training goes from 128 to 256 tokens"):
+        list(before_the_run(Desk.of("smoke-post", longer), "cpu"))
+    list(before_the_run(Desk.of("smoke-post", [*longer, "waivers=[{gate: recall, reason: nothing here measures it}]"]), "cpu"))
+
+
+@pytest.mark.usefixtures("site")
 def test_a_given_input_that_is_not_there_is_never_made(recipe: Path) -> None:
     desk = Desk.of(str(recipe), pinned={"source": "0" * 32})
     with pytest.raises(ArtifactMissing, match="source"):
@@ -141,7 +158,7 @@ def test_only_known_gates_can_be_waived() -> None:
         load("smoke", ["waivers=[{gate: epoch, reason: none}]"])
     with pytest.raises(ConfigError, match="parity"):
         load("smoke", ["waivers=[{gate: parity, reason: none}]"])
-    assert {"compass", *(GATES_OF_STAGES)} == set(WAIVABLE)
+    assert {"compass", "recall", *(GATES_OF_STAGES)} == set(WAIVABLE)
 
 
 @pytest.mark.usefixtures("site")

@@ -13,7 +13,7 @@ from flows import court
 from flows.dag import dag
 from flows.recipe import Recipe, load
 
-EVERYTHING = ["source", "curate", "tokenizer", "tokenize", "train-stable", "train-decay", "convert", "evaluate", "report"]
+EVERYTHING = ["source", "curate", "tokenizer", "tokenize", "train-stable", "train-decay", "train-reasoning", "convert", "evaluate", "report"]
 
 
 def onwards(stage: str) -> set[str]:
@@ -28,7 +28,7 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"data\.sources\.\d+\.name$", onwards("source")),
     (r"data\.sources\.\d+\.published_", set()),
     (r"data\.sources\.\d+\.path$", set()),
-    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes)(\.|$)", onwards("source")),
+    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes|skills|seed)(\.|$)", onwards("source")),
     (r"data\.sources\.\d+\.", onwards("curate")),
     (r"data\.tokenize\.(processes|threads)", set()),
     (r"data\.tokenize\.", onwards("tokenize")),
@@ -39,6 +39,7 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"training\.phases\.\d\.(layout|checkpoint_every|evaluate_every|evaluation_sequences|log_every)", set()),
     (r"training\.phases\.0\.", onwards("train-stable")),
     (r"training\.phases\.1\.", onwards("train-decay")),
+    (r"training\.phases\.2\.", onwards("train-reasoning")),
     (r"conversion\.(dtype|heldout_tokens|greedy_tokens)$", onwards("convert")),
     (r"conversion\.", set()),
     (r"evaluation\.(batch_size|run_generated_code|every_checkpoint)", set()),
@@ -95,7 +96,7 @@ def _yaml(value: Any) -> str:
 
 
 def test_every_leaf_reruns_exactly_what_depends_on_it() -> None:
-    recipe = load("tiny", ["ablations={}"])
+    recipe = load("tiny", ["ablations={}", "posttraining=null", "merging=null"])
     before = fingerprints(recipe)
     assert list(before) == EVERYTHING
     walked, wrong = 0, []
@@ -130,13 +131,33 @@ def test_where_a_court_runs_and_what_it_may_cost_is_no_part_of_it(change: str) -
 
 
 def test_mixture_change_reruns_from_its_phase() -> None:
-    recipe = load("tiny")
+    recipe = load("tiny", ["posttraining=null", "merging=null"])
     shares = dict(recipe.training.phases[1].mixture)
     first, second = list(shares)[:2]
     shares[first], shares[second] = shares[first] + 0.05, shares[second] - 0.05
     other = recipe.override([f"training.phases.1.mixture={_yaml(shares)}"])
     before, after = fingerprints(recipe), fingerprints(other)
     assert {name for name in before if before[name] != after[name]} == onwards("train-decay")
+
+
+BRANCH = {"preference-main", "measure-preference-main", "merge", "measure-release", "vibe", "release", "report"}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("posttraining.preference.main.schedule.learning_rate=2.0e-4", BRANCH),  # the pairs stay
+        ("posttraining.preference.main.pairs.samples=4", BRANCH | {"pairs-main"}),
+        ("posttraining.preference.main.max_regression=0.5", set()),
+        ("posttraining.preference.main.placement.micro_batch_size=8", set()),
+        ("merging.seed=1", {"merge", "measure-release", "vibe", "release", "report"}),
+        ("merging.max_regression=0.5", set()),
+    ],
+)
+def test_a_change_after_pretraining_reruns_its_own_branch(change: str, expected: set[str]) -> None:
+    recipe = load("tiny")
+    before, after = fingerprints(recipe), fingerprints(recipe.override([change]))
+    assert {name for name in before if before[name] != after[name]} == expected
 
 
 def test_longer_stable_phase_keeps_its_workspace() -> None:
