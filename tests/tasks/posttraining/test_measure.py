@@ -29,7 +29,7 @@ ITEMS = heldout_items("add", 8, seed=0)
 def knows(model: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A model that was given the held-out answers: what it is measured to know is known here."""
     rows = [{"messages": [*question(item, "no_think"), say(reply(item, "no_think"))]} for item in ITEMS]
-    return taught(model, tmp_path_factory.mktemp("knows"), rows, steps=150)
+    return taught(model, tmp_path_factory.mktemp("knows"), rows, steps=90)
 
 
 def run(model: Path, out: Path, curate: Path | None = None, **more: Any) -> tuple[SkillScores, Any]:
