@@ -10,7 +10,7 @@ from typing import Annotated
 from cyclopts import App, Parameter
 
 from contracts.errors import SmolflowError
-from deployments.chat_command import chat_data
+from deployments.chat_command import Mode, chat_data
 
 app = App(
     name="smolflow",
@@ -138,6 +138,47 @@ def report(*, recipe: Recipe = "smoke", set_: Set = None, json: Json = False) ->
     from deployments.store_command import locate_report
 
     locate_report(recipe, set_ or [], json)
+
+
+@app.command
+def chat(
+    *,
+    recipe: Recipe = "tiny",
+    set_: Set = None,
+    stage: Annotated[str | None, Parameter(help="Whose model: release, merge, sft-main...; default: release, else the latest")] = None,
+    mode: Annotated[Mode | None, Parameter(help="Reason before answering, or not; default: as the recipe's template says")] = None,
+    system: Annotated[str, Parameter(help="What the system turn says")] = "",
+    prompt: Annotated[str | None, Parameter(help="Answer this alone, and end")] = None,
+    max_tokens: Annotated[int, Parameter(help="Longest answer; less where the model's window ends")] = 512,
+    temperature: Annotated[float, Parameter(help="0: the likeliest token each time")] = 0.0,
+    json: Json = False,
+) -> None:
+    """Talk with the model of a recipe: /think and /no_think, /system TEXT, /reset, /quit or Ctrl-D; Ctrl-C ends an answer.
+
+    Thinking is shown dimmed on a terminal, and between its tags elsewhere.
+    """
+    from deployments.talk_command import Manner, talk
+
+    talk(recipe, set_ or [], stage, prompt, Manner(mode, system, max_tokens, temperature), json)
+
+
+@app.command
+def push(
+    *,
+    recipe: Recipe = "tiny",
+    set_: Set = None,
+    to: Annotated[str, Parameter(help="OWNER/NAME on the Hugging Face hub")],
+    public: Annotated[bool, Parameter(help="Make a new repository public; default: private", negative=())] = False,
+    yes: Annotated[bool, Parameter(help="Upload; without it nothing leaves this machine", negative=())] = False,
+    json: Json = False,
+) -> None:
+    """Upload the released model with its card to the Hugging Face hub; without --yes only say what would be uploaded.
+
+    The token is taken from the environment (HF_TOKEN).
+    """
+    from deployments.release_command import push_release
+
+    push_release(recipe, set_ or [], to, public, yes, json)
 
 
 @app.command

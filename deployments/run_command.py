@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shlex
 import shutil
@@ -16,7 +17,9 @@ from flows.desk import Desk
 from flows.gate import before_the_run
 from flows.plan import Node, Undecided
 from flows.recipe import BUILT_IN, load
-from flows.results import MODEL, REPORT, result
+from flows.registry import register
+from flows.released import recipe_line
+from flows.results import CARD, REPORT, final_model, result
 from flows.stage import already_there
 from infra.store import ArtifactMissing
 
@@ -57,8 +60,11 @@ def run_recipe(recipe: str, overrides: Sequence[str], stage: str | None, here: b
             _run(desk, wanted, done, stage, here)
         desk = desk.again()  # a court may have decided on the way
         wanted = [desk.plan.node(stage)] if stage else list(desk.plan)
-    elif not json:
-        print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
+    else:
+        for node in wanted:
+            register(node, desk, logging.getLogger("smolflow"))  # MLflow may have been away when it was made
+        if not json:
+            print(f"nothing to do: {'the stage is' if stage else f'all {len(wanted)} stages are'} in {desk.store.url}")
     _where_to_look(desk, wanted, stage, json)
 
 
@@ -137,7 +143,9 @@ def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool
     artifacts = {node.name: desk.store.require(node.name, node.fingerprint) for node in wanted}
     places: dict[str, str] = {"prefect": desk.site.prefect.url, "mlflow": desk.site.mlflow.url}
     if stage is None:
-        places |= {"report": str(result(desk, *REPORT)), "model": str(result(desk, *MODEL))}
+        model = final_model(desk)
+        places |= {"report": str(result(desk, *REPORT)), "model": str(model)}
+        places |= {"card": str(model / CARD)} if (model / CARD).is_file() else {}
     if json:
         as_json({"places": places, "stages": {name: {"fingerprint": a.fingerprint, "uri": a.uri} for name, a in artifacts.items()}})
         return
@@ -145,12 +153,17 @@ def _where_to_look(desk: Desk, wanted: list[Node], stage: str | None, json: bool
         print(f"{stage}: {artifacts[stage].uri}")
         return
     print()
-    table(
-        [("report", places["report"]), ("Prefect", places["prefect"]), ("MLflow", places["mlflow"]), ("model", places["model"])],
-        ("where to look", ""),
-    )
+    shown = {"report": "report", "Prefect": "prefect", "MLflow": "mlflow", "model": "model", "its card": "card"}
+    table([(name, places[place]) for name, place in shown.items() if place in places], ("where to look", ""))
+    if "card" in places:
+        print(f"\ntalk with it:\n  {_program()} chat {recipe_line(desk)}")
     print(f"""
 load it and generate:
   {sys.executable} -c "from transformers import pipeline; \
     print(pipeline('text-generation', '{places["model"]}')('The function returns', max_new_tokens=40)[0]['generated_text'])"
-stop the local stack: {(shutil.which("smolflow") and "smolflow") or sys.argv[0]} down""")
+stop the local stack: {_program()} down""")
+
+
+def _program() -> str:
+    """How this command is called here."""
+    return "smolflow" if shutil.which("smolflow") else sys.argv[0]

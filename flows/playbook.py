@@ -19,6 +19,7 @@ from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
 from flows.parameters import Inputs, Overrides, Pool, RecipeReference
 from flows.plan import Node
+from flows.registry import register
 from flows.show import playbook_in_mlflow, show_plan, show_report
 from flows.stage import already_there
 from flows.stages import STAGES
@@ -49,6 +50,7 @@ def _brought(node: Node, desk: Desk, pool: str) -> str:
     """Bring a stage into being, here or on its pool; 'ran', or 'reused' where it was there."""
     if already_there(node, desk):
         get_run_logger().info("%s is already there (%s), nothing to do", node.name, node.fingerprint[:12])
+        register(node, desk, get_run_logger())
         return "reused"
     where = desk.site.pool_of(node.kind.name)
     if where != pool:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 REPORT, MODEL = ("report", "report.html"), ("convert", "model")
 """(stage, file or folder of its artifact)."""
+RELEASE, CARD = "release", "README.md"
 
 
 def result(desk: Desk, stage: str, name: str) -> Path:
@@ -29,7 +30,24 @@ def result(desk: Desk, stage: str, name: str) -> Path:
     node = desk.plan.node(stage)
     artifact = desk.store.require(node.name, node.fingerprint)
     root = desk.site.home / "results" / desk.plan.recipe.name
-    copy = desk.store.materialise(artifact, root / "artifacts", [name]) / name
+    return _linked(root, name, desk.store.materialise(artifact, root / "artifacts", [name]) / name)
+
+
+def final_model(desk: Desk) -> Path:
+    """The folder of the recipe's final model: the released one with its card, without post-training the converted one.
+
+    Raises:
+        ArtifactMissing: the stage has not been run.
+    """
+    released = next((node for node in desk.plan if node.name == RELEASE), None)
+    if released is None:
+        return result(desk, *MODEL)
+    artifact = desk.store.require(released.name, released.fingerprint)
+    root = desk.site.home / "results" / desk.plan.recipe.name
+    return _linked(root, MODEL[1], desk.store.materialise(artifact, root / "artifacts"))
+
+
+def _linked(root: Path, name: str, copy: Path) -> Path:
     link, fresh = root / name, root / f".{name}.{os.getpid()}"
     fresh.unlink(missing_ok=True)
     fresh.symlink_to(copy.relative_to(root))

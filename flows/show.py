@@ -23,6 +23,7 @@ from prefect.artifacts import (
 from contracts.config import leaves
 from flows.desk import Desk
 from flows.plan import Node
+from flows.registry import register
 from flows.results import REPORT, result
 from flows.stage import Outcome
 from infra.store import Artifact
@@ -87,6 +88,8 @@ class StageDisplay:
         create_table_artifact(rows, key=artifact_key(f"result-{self._node.name}"), description=outcome.artifact.uri)
         if self._node.kind.craft == "training":
             self._show_loss(outcome)
+        if page := register(self._node, self._desk, self._log):
+            create_link_artifact(page, link_text="in MLflow's model registry", key=artifact_key(f"registry-{self._node.name}"))
 
     def _show_loss(self, outcome: Outcome) -> None:
         from tasks.reporting import loss_image

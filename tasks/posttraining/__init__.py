@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tasks.posttraining.reply import Reply, parse_reply
     from tasks.posttraining.sampling import Answer, Sampler
     from tasks.posttraining.skill_scores import Cell, SkillScores, read_skills
+    from tasks.posttraining.talk import Dialogue, Piece, Spoken
     from tasks.posttraining.template import equip, template_text
     from tasks.posttraining.vibe import Vibe
 
@@ -32,11 +33,13 @@ __all__ = [
     "Cell",
     "Change",
     "ChatRequest",
+    "Dialogue",
     "HeldoutRead",
     "LintReport",
     "Linter",
     "MeasureRequest",
     "PairsRequest",
+    "Piece",
     "Renderer",
     "Rendering",
     "Reply",
@@ -44,6 +47,7 @@ __all__ = [
     "Sampler",
     "Shown",
     "SkillScores",
+    "Spoken",
     "Token",
     "Vibe",
     "VibeRequest",
@@ -70,11 +74,13 @@ _HOMES = {
     "Cell": "skill_scores",
     "Change": "comparison",
     "ChatRequest": "chat_requests",
+    "Dialogue": "talk",
     "HeldoutRead": "heldout_reads",
     "LintReport": "lint_report",
     "Linter": "linter",
     "MeasureRequest": "chat_requests",
     "PairsRequest": "chat_requests",
+    "Piece": "talk",
     "Renderer": "rendering",
     "Rendering": "rendering",
     "Reply": "reply",
@@ -82,6 +88,7 @@ _HOMES = {
     "Sampler": "sampling",
     "Shown": "linter",
     "SkillScores": "skill_scores",
+    "Spoken": "talk",
     "Token": "rendering",
     "Vibe": "vibe",
     "VibeRequest": "chat_requests",

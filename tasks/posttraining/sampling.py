@@ -96,9 +96,7 @@ class Sampler:
                 said = f"a prompt of {len(tokens):,} tokens leaves no room for {max_tokens:,} more: the model sees {window:,}"
                 raise InputError(said, where=prompt.where, do="leave long prompts out, or ask for shorter answers")
 
-    def _generate(
-        self, prompts: list[list[int]], max_tokens: int, temperature: float, seeds: list[str], streamer: Any
-    ) -> list[list[int]]:
+    def _generate(self, prompts: list[list[int]], max_tokens: int, temperature: float, seeds: list[str], streamer: Any) -> list[list[int]]:
         import torch
         from transformers import GenerationConfig
         from transformers.generation import LogitsProcessorList

@@ -85,7 +85,7 @@ class Vibe(Config):
 
     talks: list[Heard]
     """The pack."""
-    too_long: list[str] = []
+    too_long: list[str] = Field(default_factory=list)
     """Conversations that ended early, or were left out, because the model's window holds no more."""
 
     @property
@@ -107,7 +107,7 @@ def vibe(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progr
     """
     request = VibeRequest.parse(config, "vibe")
     sampler = Sampler.load(inputs["model"], request.template)
-    moded = "/think" in sampler.renderer.template
+    moded = "/no_think" in sampler.renderer.template
     said: dict[str, list[Said]] = {talk.name: [] for talk in PACK}
     messages = {talk.name: [{"role": "system", "content": talk.system}] for talk in PACK}
     mode: Mode | None = request.template.default_mode if moded else None

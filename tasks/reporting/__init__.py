@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tasks.reporting.build import FILES, build_view
     from tasks.reporting.chat_page import render_chat
     from tasks.reporting.court import render_court
-    from tasks.reporting.hub import push_to_hub
+    from tasks.reporting.hub import push_to_hub, require_repository
     from tasks.reporting.laws import render_scaling
     from tasks.reporting.qualified import render_qualification
     from tasks.reporting.releasing import ReleaseRequest, release
@@ -41,12 +41,14 @@ __all__ = [
     "render_scaling",
     "render_vibe",
     "report",
+    "require_repository",
 ]
 _LAZY = {
     "report": "body",
     "FILES": "build",
     "ReleaseRequest": "releasing",
     "push_to_hub": "hub",
+    "require_repository": "hub",
     "release": "releasing",
     "render_vibe": "vibe_page",
     "build_view": "build",

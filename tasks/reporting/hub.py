@@ -29,8 +29,7 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True, message:
         InputError: the folder holds no card or no weights: it is no release.
         ResourceError: the hub does not answer, or refuses.
     """
-    if not _REPOSITORY.fullmatch(repository):
-        raise ConfigError(f"'{repository}' names no repository", do="write owner/name", where="hub")
+    require_repository(repository)
     if not (folder / CARD).is_file() or not list(folder.glob("*.safetensors")):
         raise InputError(f"{folder} holds no {CARD} beside its weights", do="run the stage release, and give its folder", where="hub")
     token = os.environ.get("HF_TOKEN")
@@ -47,3 +46,13 @@ def push_to_hub(folder: Path, repository: str, *, private: bool = True, message:
         do = "look at the network and at what the token may do; nothing here was changed"
         raise ResourceError(f"the hub did not take {repository}: {said}", do=do, where="hub") from None
     return str(done.commit_url)
+
+
+def require_repository(name: str) -> None:
+    """Refuse what is no `owner/name`.
+
+    Raises:
+        ConfigError: it is none.
+    """
+    if not _REPOSITORY.fullmatch(name):
+        raise ConfigError(f"'{name}' names no repository", do="write owner/name", where="hub")
