@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 from contracts.errors import GateError, ResourceError
 from flows.desk import Desk
+from flows.heldout import note_read, problems_of
 from flows.plan import Node
+from flows.recipe import Recipe
 from infra.doctor.machine import available_memory
 from infra.store import Artifact
 
@@ -35,6 +37,8 @@ def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
     Raises:
         GateError: a gate refuses and is not waived in the recipe.
     """
+    if node.kind.name == "measure":
+        note_read(node, artifact, desk)
     for check in CHECKS.get(node.kind.name, ()):
         finding = check(node, artifact, desk)
         waiver = desk.plan.recipe.waiver(finding.gate) if finding.waivable else None
@@ -56,7 +60,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
         pool: the pool this process belongs to; the memory of this machine counts where training runs on it too.
 
     Raises:
-        GateError: training is not justified, not affordable, or a layout cannot work.
+        GateError: training is not justified, not affordable, or a layout cannot work; a merge would be judged by what nothing measures.
         ResourceError: this machine lacks the memory or the devices that the recipe asks for.
     """
     from tasks.ablation.cost import require as require_court
@@ -84,11 +88,34 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
             f"qualification: nothing says that {metrics} carries signal at this size",
             do="give `ablations.qualification` (four seeds), or waive 'qualification' with a reason",
         )
+    _require_measured(recipe)
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
     for case in court_plans(desk):
         require_court(case)
         yield from (f"court {case.name}: {finding.topic}: {finding.what}" for finding in case.findings)
+
+
+def _require_measured(recipe: Recipe) -> None:
+    """A merge is held to what training bought, and judged by what its line measures: said before anything is spent on it."""
+    if recipe.merging is None or recipe.posttraining is None:
+        return
+    from tasks.merging import recall_problems, unmeasured
+
+    missing = unmeasured(recipe.merging, recipe.posttraining.evaluation.skills)
+    if missing:
+        raise GateError(
+            f"merge: nothing measures {', '.join(missing)}, which every model of the panel must be measured on",
+            where="merging.required_tasks",
+            do=f"name generated skills of posttraining.evaluation.skills ({', '.join(recipe.posttraining.evaluation.skills) or 'none'})",
+        )
+    lost = recall_problems(recipe.merging, [phase.sequence_length for phase in recipe.training.phases])
+    if lost and recipe.waiver("recall") is None:
+        raise GateError(
+            f"recall: {'; '.join(lost)}",
+            where="merging.required_tasks",
+            do="have recall measured and name it; or waive 'recall' with a reason",
+        )
 
 
 def court_plans(desk: Desk) -> list[CourtPlan]:
@@ -158,7 +185,8 @@ def pairs(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """A model that is never right, or never wrong, makes no pairs."""
     from tasks.posttraining import pairs_problems
 
-    return Finding("pairs", pairs_problems(artifact.manifest.evidence), "give more prompts or samples, or another parent")
+    problems = pairs_problems(artifact.manifest.evidence)
+    return Finding("pairs", problems, "give more prompts or samples, or another parent", waivable=False)
 
 
 def regression(node: Node, artifact: Artifact, desk: Desk) -> Finding:
@@ -184,6 +212,11 @@ def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("merge", merge_problems(artifact.manifest.evidence, config), "let the parents compete (`merging.parents`)")
 
 
+def heldout(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """The released model alone was asked the test items, and once (Smol Training Playbook, post-training evaluation)."""
+    return Finding("heldout-reads", problems_of(node, desk), "say on the card for what else they were read")
+
+
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "curate": (documents,),
     "tokenizer": (fertility,),
@@ -194,4 +227,5 @@ CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "pairs": (pairs,),
     "measure": (regression,),
     "merge": (merged,),
+    "release": (heldout,),
 }

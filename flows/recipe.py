@@ -25,7 +25,9 @@ from tasks.merging.config import MergingConfig
 from tasks.posttraining.config import PostTrainingConfig
 from tasks.training.config import TrainingConfig
 
-WAIVABLE = ["compass", "documents", "tokenizer-fertility", "epochs", "qualification"]
+WAIVABLE = [
+    "compass", "documents", "tokenizer-fertility", "epochs", "qualification", "chat-data", "regression", "recall", "merge", "heldout-reads",
+]  # fmt: skip
 BUILT_IN = Path(__file__).resolve().parent.parent / "deployments" / "recipes"
 
 
@@ -33,7 +35,8 @@ class Waiver(Config):
     """A gate that a person lets pass, and why."""
 
     gate: str
-    """Name of the gate: `compass` (motive, budget, layout as a whole), `documents`, `tokenizer-fertility`, `epochs`, `qualification`."""
+    """Name of the gate: `compass` (motive, budget, layout as a whole), `documents`, `tokenizer-fertility`, `epochs`, `qualification`,
+    `chat-data`, `regression`, `recall`, `merge`, `heldout-reads`."""
     reason: str
     """Why it may pass; stands in the gate's record and in every report."""
 

@@ -10,12 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from tasks.merging.panel import Panel, Share, merge_problems
-    from tasks.merging.recall import recall_problems
+    from tasks.merging.recall import recall_problems, unmeasured
     from tasks.merging.requests import MergeRequest
 
-__all__ = ["MergeRequest", "Panel", "Share", "merge_problems", "recall_problems"]
+__all__ = ["MergeRequest", "Panel", "Share", "merge_problems", "recall_problems", "unmeasured"]
 
-_HOMES = {"MergeRequest": "requests", "Panel": "panel", "Share": "panel", "merge_problems": "panel", "recall_problems": "recall"}
+_HOMES = {
+    "MergeRequest": "requests",
+    "Panel": "panel",
+    "Share": "panel",
+    "merge_problems": "panel",
+    "recall_problems": "recall",
+    "unmeasured": "recall",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -11,11 +11,12 @@ from pathlib import Path
 from contracts.errors import ConfigError, IntegrityError
 from infra.job import Progress, Summary
 from tasks.merging.anatomy import Anatomy, dissect, model_folder
-from tasks.merging.config import Candidate, MergingConfig
+from tasks.merging.config import Candidate
 from tasks.merging.integrity import require_parents
 from tasks.merging.merge import merge
 from tasks.merging.methods import said
 from tasks.merging.panel import Contestant, Panel, rank
+from tasks.merging.recall import unmeasured
 from tasks.merging.requests import MergeRequest
 from tasks.posttraining import MeasureRequest, SkillScores, measure_skills, read_skills
 
@@ -141,17 +142,13 @@ def _require(request: MergeRequest, inputs: Mapping[str, Path]) -> None:
     missing = [stage for stage in request.merging.stages if stage not in inputs]
     if missing:
         raise ConfigError(f"no model of {', '.join(missing)} was given", where="merge", do="run these stages first")
-    unmeasured = _unmeasured(request.merging, request.evaluation.skills)
-    if unmeasured:
+    gaps = unmeasured(request.merging, request.evaluation.skills)
+    if gaps:
         raise ConfigError(
-            f"nothing measures {', '.join(unmeasured)}, which every model of the panel must be measured on",
+            f"nothing measures {', '.join(gaps)}, which every model of the panel must be measured on",
             where="merging.required_tasks",
             do=f"name what posttraining.evaluation.skills has ({', '.join(request.evaluation.skills) or 'none'})",
         )
-
-
-def _unmeasured(config: MergingConfig, skills: list[str]) -> list[str]:
-    return [name for name in config.required_tasks if name.partition("/")[0] not in skills]
 
 
 def _copy(folder: Path, out: Path) -> None:
