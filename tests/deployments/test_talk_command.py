@@ -65,6 +65,15 @@ def test_the_answer_is_streamed_with_its_thinking_between_tags(tuned: Desk, caps
     assert capsys.readouterr().out == "<think>\n2+4=6\n</think>\nThe answer is 46.\n"
 
 
+def test_on_a_terminal_its_thinking_is_dim(tuned: Desk, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    chat("--prompt", f"{SUM} /think")
+    said = capsys.readouterr().out
+    assert "\x1b[2m2+4=6\x1b[0m" in said and "<think>" not in said and "The answer is 46." in said
+
+
 def test_a_cut_answer_is_said(tuned: Desk, capsys: pytest.CaptureFixture[str]) -> None:
     chat("--prompt", SUM, "--max-tokens", 2)
     assert "(cut after 2 tokens)" in capsys.readouterr().err
