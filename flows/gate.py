@@ -214,7 +214,7 @@ def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
 
 def heldout(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """The released model alone was asked the test items, and once (Smol Training Playbook, post-training evaluation)."""
-    return Finding("heldout-reads", problems_of(node, desk), "say on the card for what else they were read")
+    return Finding("heldout-reads", problems_of(node, desk), "run measure-release; what else read the items belongs on the card")
 
 
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {

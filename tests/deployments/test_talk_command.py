@@ -128,6 +128,13 @@ def test_a_mode_that_the_template_lacks_is_refused(tuned: Desk, home: Path, mode
         chat("--prompt", SUM, "--mode", "think", *plain)
 
 
+def test_a_base_model_goes_on_with_text_and_that_is_said(home: Path, model: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    leave_model(Desk.of("smoke"), "convert", model, home)
+    app(["chat", "--recipe", "smoke", "--prompt", SUM, "--max-tokens", "4"], result_action="return_value")
+    told = capsys.readouterr().err
+    assert "smoke has no post-training" in told and "convert of smoke" in told and "/no_think" not in told
+
+
 @pytest.mark.usefixtures("home")
 def test_an_empty_store_names_what_to_run() -> None:
     with pytest.raises(ArtifactMissing) as told:
