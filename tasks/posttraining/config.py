@@ -364,7 +364,8 @@ class PostTrainingConfig(Config):
         done: list[str] = []
         left = dict(self.steps)
         while left:
-            ready = [name for name, step in left.items() if step.parent == "pretrained" or step.parent in done]
+            # Of those that may start, reinforcement first: it takes longest, and the others take turns beside it.
+            ready = [name for name in reversed(left) if left[name].parent == "pretrained" or left[name].parent in done]
             if not ready:
                 raise ValueError(f"steps that start from each other: {', '.join(left)}")
             done += ready
