@@ -68,15 +68,15 @@ def test_one_talks_with_it_in_both_modes(post: Stack) -> None:
 
 
 def test_a_step_started_from_the_ui_is_killed_and_goes_on_where_it_was(post: Stack) -> None:
+    before = set(post.parts("sft-main"))
     run = post.submit("sft/cpu", recipe="smoke-post", overrides=LONGER)
-    wait_until(lambda: post.parts("sft-main"), 200, "no checkpoint of the step")
+    wait_until(lambda: set(post.parts("sft-main")) - before, 200, "no checkpoint of the step")
     for process in post.flow_processes():
         process.kill()
     assert post.ends(run, 60) == "CRASHED"
-    kept = post.parts("sft-main")
     post.set_state(run, "SCHEDULED", name="AwaitingRetry")
     wait_until(lambda: post.flow_run(run)["run_count"] == 2, 60, "the run was not taken again")
     assert post.ends(run, 300) == "COMPLETED"
     left = manifest(post, fingerprints(post, LONGER)["sft-main"])
     assert left["counts"]["steps"] == 6 * 20
-    assert any("ended without a word" in one for one in left["interventions"]), (kept, left["interventions"])
+    assert any("ended without a word" in one for one in left["interventions"]), left["interventions"]

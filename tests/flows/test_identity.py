@@ -13,7 +13,18 @@ from flows import court
 from flows.dag import dag
 from flows.recipe import Recipe, load
 
-EVERYTHING = ["source", "curate", "tokenizer", "tokenize", "train-stable", "train-decay", "train-reasoning", "convert", "evaluate", "report"]
+EVERYTHING = [
+    "source",
+    "curate",
+    "tokenizer",
+    "tokenize",
+    "train-stable",
+    "train-decay",
+    "train-reasoning",
+    "convert",
+    "evaluate",
+    "report",
+]
 
 
 def onwards(stage: str) -> set[str]:
@@ -28,7 +39,10 @@ EXPECTED: list[tuple[str, set[str]]] = [
     (r"data\.sources\.\d+\.name$", onwards("source")),
     (r"data\.sources\.\d+\.published_", set()),
     (r"data\.sources\.\d+\.path$", set()),
-    (r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes|skills|seed)(\.|$)", onwards("source")),
+    (
+        r"data\.sources\.\d+\.(kind|collection|packages|text_column|subset|split|revision|licence|max_bytes|skills|seed)(\.|$)",
+        onwards("source"),
+    ),
     (r"data\.sources\.\d+\.", onwards("curate")),
     (r"data\.tokenize\.(processes|threads)", set()),
     (r"data\.tokenize\.", onwards("tokenize")),
