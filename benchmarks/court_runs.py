@@ -140,8 +140,8 @@ def tables(planted: Mapping[str, Values], aa: Mapping[str, Values]) -> Iterator[
     outcomes = [_verdict({BASELINE: a, "arm": b}, "bits_per_byte") for a, b in _pairs(aa["bits_per_byte"][BASELINE])]
     counted = ", ".join(f"{outcomes.count(o)} {o}" for o in sorted(set(outcomes)))
     yield f"\nA/A at {AA_TOKENS:,} tokens: {len(outcomes)} sweeps: {counted}; standard deviations {spread}"
-    for arms in (2, 5):
-        yield f"Sweeps of {arms} arms x {AA_SEEDS} seeds drawn from these runs: {_false_alarms(aa['bits_per_byte'][BASELINE], arms)}"
+    for count in (2, 5):
+        yield f"Sweeps of {count} arms x {AA_SEEDS} seeds drawn from these runs: {_false_alarms(aa['bits_per_byte'][BASELINE], count)}"
     yield "\n| planted | decided by | seeds | found |\n|---|---|---|---|"
     for name, metric in (("lr-tenth", "bits_per_byte"), ("noise-30", "bits_per_byte"), ("noise-30", "bits_per_byte/prose")):
         for seeds in (2, 4, 6):
