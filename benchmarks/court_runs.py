@@ -74,7 +74,7 @@ def desk_of(tokens: int, seeds: Sequence[int], baseline: Mapping[str, Any]) -> D
     text = {"name": "noise", "kind": "files", "path": str(_noise()), "language": None, "filters": "none", "heldout": {"share": 0.02}}
     sources = json.loads(Desk.of("tiny").plan.written.data.model_dump_json())["sources"]
     waivers = [{"gate": gate, "reason": "a proof with planted noise"} for gate in ("documents", "tokenizer-fertility", "qualification")]
-    changes = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers} | baseline
+    changes: dict[str, Any] = {"data.sources": [*sources, text], "ablations": {"courts": [court]}, "waivers": waivers, **baseline}
     return Desk.of("tiny", [f"{path}={json.dumps(value)}" for path, value in changes.items()])
 
 
