@@ -5,9 +5,9 @@ Light at import: what needs scipy or statsmodels is loaded when first asked for.
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from contracts.lazy import offered
 from tasks.ablation.request import ArmRequest, JudgeRequest, run_name
 from tasks.ablation.results import BASELINE, CourtResult, Decision, Effect, Outcome, Response, Run
 
@@ -40,8 +40,4 @@ _LAZY = {"judge": "body", "Canary": "drift", "compare_canary": "drift"} | dict.f
     ("PowerLaw", "ScalingFit", "Trial", "fit_scaling", "trials"), "scaling"
 )
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = offered(__name__, _LAZY)

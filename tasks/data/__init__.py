@@ -5,8 +5,9 @@ Names are imported when they are first used, so that `tasks.data.config` stays l
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.data.acquisition import source
@@ -75,8 +76,4 @@ _HOMES = {
     "tokenizer_problems": "gates",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tasks.data' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.data.{_HOMES[name]}"), name)
+__getattr__ = offered(__name__, _HOMES)

@@ -5,8 +5,9 @@ Names are imported when they are first used, so that `tasks.evaluation.config` s
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.evaluation.compression import model_bits
@@ -58,22 +59,17 @@ _HOMES = {
     "bootstrap_difference": "intervals",
     "derive": "results",
     "difference": "paired",
-    "heldout_texts": "documents",
-    "load_transformers": "transformers_model",
+    "heldout_texts": "documents:heldout",
+    "load_transformers": "transformers_model:load",
     "lower_is_better": "scores",
     "model_bits": "compression",
     "qualification_problems": "qualification",
     "qualify": "qualifying",
-    "read_scores": "scores",
+    "read_scores": "scores:read",
     "recommend_formulation": "formulation",
     "recommended_samples": "formulation",
     "require_comparable": "paired",
     "wilson": "intervals",
 }
-_RENAMED = {"read_scores": "read", "heldout_texts": "heldout", "load_transformers": "load"}
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tasks.evaluation' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.evaluation.{_HOMES[name]}"), _RENAMED.get(name, name))
+__getattr__ = offered(__name__, _HOMES)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.merging.panel import Panel, Share, merge_problems
@@ -24,8 +25,4 @@ _HOMES = {
     "unmeasured": "recall",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tasks.merging' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.merging.{_HOMES[name]}"), name)
+__getattr__ = offered(__name__, _HOMES)

@@ -5,8 +5,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.posttraining.chat import chat_data_problems
@@ -69,6 +70,7 @@ __all__ = [
     "template_text",
 ]
 
+# `measure` is offered under another name: a package's module of that name would take its place as soon as it is imported.
 _HOMES = {
     "Answer": "sampling",
     "Cell": "skill_scores",
@@ -99,7 +101,7 @@ _HOMES = {
     "compare": "comparison",
     "equip": "template",
     "lint": "linter",
-    "measure_skills": "measure",
+    "measure_skills": "measure:measure",
     "pairs_problems": "pairs",
     "parse_reply": "reply",
     "read_chat": "chat_files",
@@ -109,11 +111,5 @@ _HOMES = {
     "samples_of": "chat_files",
     "template_text": "template",
 }
-_RENAMED = {"measure_skills": "measure"}
-"""A package that offered `measure` would offer its module of that name instead, as soon as that is imported."""
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tasks.posttraining' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.posttraining.{_HOMES[name]}"), _RENAMED.get(name, name))
+__getattr__ = offered(__name__, _HOMES)

@@ -5,9 +5,9 @@ Light at import: what needs jinja2, numpy or pyarrow is loaded when first asked 
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from contracts.lazy import offered
 from tasks.reporting.config import ReportRequest
 from tasks.reporting.view import Link, ReportView, StageView
 
@@ -60,8 +60,4 @@ _LAZY = {
     "render_scaling": "laws",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name in _LAZY:
-        return getattr(import_module(f"{__name__}.{_LAZY[name]}"), name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+__getattr__ = offered(__name__, _LAZY)

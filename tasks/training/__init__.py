@@ -5,8 +5,9 @@ Names are imported when they are first used, so that `tasks.training.config` sta
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.training.ledger import Incident
@@ -28,8 +29,4 @@ _HOMES = {
     "load_model": "loading",
 }
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module 'tasks.training' has no attribute '{name}'")
-    return getattr(import_module(f"tasks.training.{_HOMES[name]}"), name)
+__getattr__ = offered(__name__, _HOMES)
