@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -100,13 +100,21 @@ class Workspace:
         where = f"{self._objects.url}/{self._folder}/{part.name}"
         return transfer.fetch(self._objects, transfer.chosen(self._stored(part), files, where), Path(dest), part.sealed)
 
-    def newest(self, prefix: str = "step-") -> tuple[Part | None, list[str]]:
-        """The last part, by name, that begins with `prefix` and is whole, every byte of it; and what was skipped on the way, and why."""
+    def newest(self, prefix: str = "step-", refused: Callable[[Part], str | None] = lambda part: None) -> tuple[Part | None, list[str]]:
+        """The last part, by name, that begins with `prefix` and is whole, every byte of it; and what was skipped on the way, and why.
+
+        Args:
+            refused: why a part is not to be taken all the same: None where it is, "" where it is passed by without a word.
+        """
         skipped: list[str] = []
         for name in reversed([name for name in _names(self._objects, self._folder) if name.startswith(prefix)]):
             part = read_part(self._objects, self._folder, name)
             if isinstance(part, str):
                 skipped.append(part)
+                continue
+            reason = refused(part)
+            if reason is not None:
+                skipped += [reason] if reason else []
                 continue
             problems = self._damage(part, hashes=True)
             if not problems:

@@ -53,11 +53,6 @@ class Anatomy:
         return bool(self.config.get("tie_word_embeddings", False))
 
 
-def model_folder(artifact: Path) -> Path:
-    """Where the model lies in an artifact: at its root (post-training), or in `model` (conversion)."""
-    return artifact if (artifact / "config.json").is_file() else artifact / "model"
-
-
 def dissect(folder: Path) -> Anatomy:
     """Read a model folder, its weights one tensor at a time.
 

@@ -10,7 +10,8 @@ from pathlib import Path
 
 from contracts.errors import ConfigError, IntegrityError
 from infra.job import Progress, Summary
-from tasks.merging.anatomy import Anatomy, dissect, model_folder
+from tasks.conversion import model_in
+from tasks.merging.anatomy import Anatomy, dissect
 from tasks.merging.config import Candidate
 from tasks.merging.integrity import require_parents
 from tasks.merging.merge import merge
@@ -42,7 +43,7 @@ def merge_and_choose(request: MergeRequest, inputs: Mapping[str, Path], out: Pat
     """
     config = request.merging
     _require(request, inputs)
-    parents = {stage: dissect(model_folder(inputs[stage])) for stage in config.stages}
+    parents = {stage: dissect(model_in(inputs[stage])) for stage in config.stages}
     require_parents(parents)
     scratch = out.parent / "candidates"
     shutil.rmtree(scratch, ignore_errors=True)

@@ -87,20 +87,12 @@ def require_complete(folder: Path, backend: str, ranks: int) -> None:
 
 def choose(workspace: Workspace) -> tuple[Part | None, list[str]]:
     """The newest checkpoint of which every byte is right and nothing is missing; and what was skipped on the way, and why."""
-    skipped: list[str] = []
-    steps = sorted((part for part in workspace.parts() if part.name.startswith(PREFIX)), key=lambda part: part.name, reverse=True)
-    for part in steps:
-        missing = problems([file.path for file in part.files], str(part.meta.get("backend", "plain")), int(part.meta.get("ranks", 1)))
-        if missing:
-            skipped.append(f"checkpoint '{part.name}' is refused: {', '.join(missing)}")
-            continue
-        try:
-            workspace.verify(part)
-        except IntegrityError as error:
-            skipped.append(error.what)
-            continue
-        return part, skipped
-    return None, skipped
+    return workspace.newest(PREFIX, _refused)
+
+
+def _refused(part: Part) -> str | None:
+    missing = problems([file.path for file in part.files], str(part.meta.get("backend", "plain")), int(part.meta.get("ranks", 1)))
+    return f"checkpoint '{part.name}' is refused: {', '.join(missing)}" if missing else None
 
 
 def read_ledger(folder: Path) -> Ledger:

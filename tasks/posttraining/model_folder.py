@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import GateError, InputError
+from tasks.conversion import model_in
 from tasks.posttraining.config import ChatTemplate
 from tasks.posttraining.rendering import Renderer
 from tasks.posttraining.template import TURN_TOKENS, template_text
@@ -16,8 +17,8 @@ END_OF_TURN = TURN_TOKENS[1]
 
 
 def with_model(inputs: Mapping[str, Path]) -> dict[str, Path]:
-    """Inputs whose `model` is the model's folder: of a conversion that is `model` in its artifact, of everything later the artifact."""
-    return {role: at / "model" if role == "model" and (at / "model" / "config.json").is_file() else at for role, at in inputs.items()}
+    """Inputs whose `model` is the model's folder, not the artifact that it lies in."""
+    return {role: model_in(at) if role == "model" else at for role, at in inputs.items()}
 
 
 def load_renderer(folder: Path, template: ChatTemplate) -> Renderer:

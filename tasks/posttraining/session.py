@@ -143,7 +143,7 @@ class Attempt:
             clear(work)
         there = {role: self.job.scratch / "artifacts" / one.fingerprint for role, one in self.spec.inputs.items()}
         inputs = model_folder.with_model(there)
-        prepared = self.prepare(Given(self.request, model_folder.with_model(inputs), work, self.peers.ground))
+        prepared = self.prepare(Given(self.request, inputs, work, self.peers.ground))
         ledger = _opened(ledger, prepared, backend, self.peers.ground, start, time.perf_counter() - began)
         history = (resume / "metrics.jsonl").read_bytes() if resume else b""
         spool = Spool(self.job.folder, history) if self.peers.rank == 0 else None

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contracts.errors import ConfigError, InputError
+from tasks.conversion import model_in
 from tasks.posttraining.config import ChatTemplate, Mode
 from tasks.posttraining.conversation import Sample, last_flag, without_flags
 from tasks.posttraining.reply import parse_reply
@@ -71,8 +72,7 @@ class Dialogue:
 
         logging.disable_progress_bar()
         logging.set_verbosity_error()
-        below = folder / "model"
-        sampler = Sampler.load(below if (below / "config.json").is_file() else folder, template)
+        sampler = Sampler.load(model_in(folder), template)
         return cls(sampler, mode or (template.default_mode if "/no_think" in sampler.renderer.template else None), system)
 
     def switch(self, mode: Mode) -> None:

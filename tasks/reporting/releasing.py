@@ -13,7 +13,7 @@ from pydantic import Field
 from contracts.config import Config, Placement
 from contracts.errors import InputError
 from infra.job import Progress, Summary
-from tasks.conversion import export_gguf, find_converter
+from tasks.conversion import export_gguf, find_converter, model_in
 from tasks.reporting.hub import CARD
 from tasks.reporting.lineage import weights_line
 from tasks.reporting.model_card import card_of, gains_of, limits_of, render_card
@@ -47,7 +47,7 @@ def release(config: ReleaseRequest, inputs: Mapping[str, Path], out: Path, progr
         ResourceError: a GGUF file was asked for, and there is no converter; said before anything is copied.
         StageError: the converter failed.
     """
-    model = inputs["model"] if (inputs["model"] / "config.json").is_file() else inputs["model"] / "model"
+    model = model_in(inputs["model"])
     if not (model / "config.json").is_file():
         raise InputError("there is no model to release", where=str(inputs["model"]), do=f"run {config.released} again")
     if config.released not in config.manifests:

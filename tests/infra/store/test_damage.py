@@ -89,6 +89,13 @@ def test_the_newest_whole_part_is_found_behind_damaged_ones(store: Store, tmp_pa
             workspace.fetch(parts[1], tmp_path / "back")
 
 
+def test_a_part_that_is_not_to_be_taken_is_skipped_with_its_reason_or_without_a_word(store: Store, tmp_path: Path) -> None:
+    with store.begin("train-stable", "w") as workspace:
+        parts = [workspace.put(f"step-{step:06d}", folder_of(tmp_path / str(step))) for step in (10, 20, 30)]
+        reasons = {"step-000030": "", "step-000020": "it lacks its optimizer"}
+        assert workspace.newest(refused=lambda part: reasons.get(part.name)) == (parts[0], ["it lacks its optimizer"])
+
+
 def test_no_part_at_all_is_no_error(store: Store) -> None:
     with store.begin("train-stable", "w") as workspace:
         assert workspace.newest() == (None, [])

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from contracts.errors import GateError, InputError, StageError
-from tasks.merging.anatomy import Anatomy, dissect, model_folder, own_problems
+from tasks.conversion import model_in
+from tasks.merging.anatomy import Anatomy, dissect, own_problems
 from tasks.merging.config import Candidate, MergingConfig
 from tasks.merging.integrity import merged_problems, require_parents
 from tasks.merging.merge import merge
@@ -137,7 +138,7 @@ def test_a_folder_that_is_no_model_is_refused_with_its_name(family: dict[str, Pa
 
 def test_an_untied_model_needs_its_output_embedding_and_conversion_keeps_models_one_folder_deeper(tmp_path: Path) -> None:
     whole = write_model(tmp_path / "artifact" / "model", 7, tied=False)
-    assert model_folder(tmp_path / "artifact") == whole == model_folder(whole) and own_problems(dissect(whole)) == []
+    assert model_in(tmp_path / "artifact") == whole == model_in(whole) and own_problems(dissect(whole)) == []
     half_of_it = edited(whole, tmp_path / "half", lambda held: held.pop("lm_head.weight"))
     assert own_problems(dissect(half_of_it)) == ["config.json unties the embeddings, and no output embedding (lm_head.weight) is there"]
     assert json.loads((half_of_it / "config.json").read_text())["tie_word_embeddings"] is False
