@@ -12,6 +12,7 @@ from flows.recipe import Recipe, load
 from models.flops import flops_per_token
 from tasks.ablation.config import Court
 from tasks.ablation.cost import CourtPlan, court_plan, render, require, within_budget
+from tasks.compass.plan import plan_training
 
 PRICE = ["purpose.budget.price_per_gpu_hour=2"]
 
@@ -60,11 +61,18 @@ def test_a_sound_court_is_let_pass(tiny: Recipe) -> None:
     assert plan.findings == []
 
 
+def test_the_main_run_has_the_first_claim_on_the_limit(tiny: Recipe) -> None:
+    limited = tiny.override(["purpose.budget.limit_gpu_hours=0.1"])
+    main = plan_training(limited).cost.total_gpu_hours
+    assert main is not None
+    assert f"leaves {0.1 - main:.3g} beside the main run" in said(court_plan(court(tokens=409_600), limited), "budget", "block")[0]
+
+
 @pytest.mark.parametrize(
     ("budget", "overrides", "what"),
     [
         ({"device_hours": 0.01}, [], "the court may spend 0.01"),
-        ({}, ["purpose.budget.limit_gpu_hours=0.1"], "leaves 0.0549 beside the main run"),
+        ({}, ["purpose.budget.limit_gpu_hours=0.1"], "purpose.budget.limit_gpu_hours leaves "),
         ({"device_hours": 1}, ["purpose.budget.peak_tflops=null"], "no peak is known"),
         ({}, ["purpose.budget.peak_tflops=null", "purpose.budget.limit_gpu_hours=1"], "no peak is known"),
     ],

@@ -102,7 +102,8 @@ def test_leave_one_out_starts_from_the_whole_set(tiny: Recipe) -> None:
 def test_leaving_out_gives_each_phase_its_own_value_back(tiny: Recipe) -> None:
     uneven = tiny.override(["training.phases.decay.schedule.learning_rate=0.002"])
     without = expand(court({"kind": "leave_one_out", "accepted": ACCEPTED}), uneven.model_dump(mode="json"))[2]
-    assert without.changes == {"training.phases.0.schedule.learning_rate": 3e-3, "training.phases.1.schedule.learning_rate": 2e-3}
+    rate = "training.phases.{}.schedule.learning_rate"
+    assert without.changes == {rate.format(0): 3e-3, rate.format(1): 2e-3, rate.format(2): 3e-3}
 
 
 def test_the_set_is_checked_again_on_the_model_at_target_size(tiny: Recipe) -> None:

@@ -79,7 +79,7 @@ def test_a_source_read_too_often_blocks_unless_accepted_with_a_reason(parts):
 
 def test_measured_sizes_replace_published_ones(parts):
     recipe = parts("tiny")
-    plan = plan_training(recipe, {"prose": 1_000_000, "code": 1_000_000, "math": 1_000_000})
+    plan = plan_training(recipe, {"prose": 1_000_000, "code": 1_000_000, "math": 1_000_000, "skills": 1_000_000})
     assert all(source.epochs is not None and source.epochs < 1 for source in plan.sources)
     assert epoch_problems(recipe.training, recipe.purpose.epochs, {"prose": 10_000, "code": 1_000_000, "math": 1_000_000})[0].startswith(
         "'prose'"

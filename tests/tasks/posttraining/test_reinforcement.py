@@ -204,7 +204,7 @@ def test_an_overlong_penalty_that_punishes_a_correct_reply_is_refused(lab: Lab) 
 
 def test_the_order_of_prompts_depends_on_seed_and_epoch_alone() -> None:
     """A process that begins with the third epoch sees what one sees that went through two."""
-    from tasks.posttraining.grpo_trainer import EpochSampler
+    from tasks.posttraining.rollouts import EpochSampler
 
     def sampler(seed: int = 0) -> EpochSampler:
         return EpochSampler(range(20), mini_repeat_count=2, batch_size=4, seed=seed)

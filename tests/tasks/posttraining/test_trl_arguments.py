@@ -7,18 +7,27 @@ from typing import Any
 
 import pytest
 
+from contracts.config import digest, identity
 from contracts.errors import ConfigError, ResourceError
-from tasks.posttraining import trl_arguments
-from tasks.posttraining.presets import with_preset
+from flows.recipe import load
+from tasks.posttraining import step_lines, trl_arguments
+from tasks.posttraining.config import PreferenceConfig, SftConfig
+from tasks.posttraining.presets import SFT
 from tasks.posttraining.trl_arguments import Ground, accumulation
 from tests.tasks.posttraining.lab import preference_step, sft_step
 
+SOURCES = [{"name": "sums", "uri": "generated:add"}]
 CPU, GPUS = Ground("cpu"), Ground("cuda", 8, deepspeed=True, liger=True)
 SPREAD = {"nodes": 1, "gpus_per_node": 8, "micro_batch_size": 2, "gradient_checkpointing": True, "liger_kernels": True}
 
 
+def named(kind: type[Any], preset: str, **changes: Any) -> Any:
+    """A step that names a preset."""
+    return kind.parse({"sources": SOURCES, "preset": preset, **changes}, "step")
+
+
 def big(**changes: Any) -> Any:
-    step = with_preset(sft_step(), "smollm3-final")
+    step = named(SftConfig, "smollm3-final")
     return step.model_copy(update={"placement": step.placement.model_copy(update=SPREAD | changes)})
 
 
@@ -92,11 +101,33 @@ def test_losses_reach_the_trainer_that_has_them(tmp_path: Path) -> None:
 
 
 def test_presets_are_the_published_settings() -> None:
-    base, last = with_preset(sft_step(name="x"), "baby-baseline"), with_preset(sft_step(), "smollm3-final")
+    base, last = named(SftConfig, "baby-baseline", name="x"), named(SftConfig, "smollm3-final")
     assert (base.schedule.learning_rate, base.global_batch_size, base.packing, base.max_length, base.name) == (1e-5, 128, "none", 8192, "x")
     assert (last.schedule.learning_rate, last.max_length, last.epochs, last.clip_grad) == (2e-5, 65_536, 5.0, 0.2)
-    apo = with_preset(preference_step(), "smollm3-final")
+    apo = named(PreferenceConfig, "smollm3-final")
     assert (apo.loss, apo.beta, apo.schedule.learning_rate, apo.max_length, apo.clip_grad) == ("apo_zero", 0.05, 1e-6, 24_576, 0.2)
     assert last.schedule.learning_rate / apo.schedule.learning_rate == pytest.approx(20)
+
+
+def test_what_a_step_says_itself_wins_over_its_preset() -> None:
+    step = named(SftConfig, "smollm3-final", epochs=1, schedule={"learning_rate": 3e-5}, lora={"rank": 8})
+    assert (step.epochs, step.schedule.learning_rate, step.schedule.warmup_ratio, step.packing) == (1, 3e-5, 0.03, "ffd")
+    assert step.lora is not None and step.lora.rank == 8
+    assert SftConfig.from_yaml(step.to_yaml()) == step, "the name is gone, its settings stay"
+    written = SftConfig.parse({key: value for key, value in step.model_dump().items() if key != "preset"})
+    assert digest(identity(written)) == digest(identity(step)), "named or written out, it is the same stage"
+
+
+def test_a_preset_that_is_none_or_changes_nothing_is_refused() -> None:
     with pytest.raises(ConfigError, match="did you mean 'baby-baseline'"):
-        with_preset(sft_step(), "baby-base")
+        named(SftConfig, "baby-base")
+    with pytest.raises(ConfigError, match="no preset 'baby-baseline'"):
+        named(PreferenceConfig, "baby-baseline")
+    with pytest.raises(ConfigError, match="would change nothing"):
+        named(SftConfig, "baby-baseline", **SFT["smollm3-final"])
+
+
+def test_steps_are_told_with_what_their_presets_brought_in() -> None:
+    line, *_ = step_lines(load("smollm3-3b").posttraining)
+    for words in ("sft-main", "from pretrained", "packing ffd", "learning rate 2e-05", "5 epochs", "65,536 tokens", "clipped at 0.2"):
+        assert words in line
