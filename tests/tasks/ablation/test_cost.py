@@ -12,7 +12,7 @@ from flows.recipe import Recipe, load
 from models.flops import flops_per_token
 from tasks.ablation.config import Court
 from tasks.ablation.cost import CourtPlan, court_plan, render, require, within_budget
-from tasks.compass.plan import plan_training
+from tasks.compass import plan_training
 
 PRICE = ["purpose.budget.price_per_gpu_hour=2"]
 
