@@ -17,7 +17,7 @@ BUILT_IN = CHECKOUT / "deployments" / "sites"
 PLAYBOOK = "playbook"
 STAGE_KINDS = (
     "source", "curate", "tokenizer", "tokenize", "qualify", "court", "train", "convert", "evaluate",
-    "chat", "sft", "pairs", "preference", "reinforcement", "measure", "vibe", "merge", "release", "report",
+    "chat", "sft", "pairs", "preference", "reinforcement", "distillation", "measure", "vibe", "merge", "release", "report",
 )  # fmt: skip
 
 
@@ -63,8 +63,8 @@ class Site(Config):
     """Prefect server."""
     mlflow: Server = Server(port=5000)
     """MLflow server."""
-    pools: dict[str, Pool] = Field({"cpu": Pool()})
-    """Work pools by name."""
+    pools: dict[str, Pool] = Field({"cpu": Pool(limit=2)})
+    """Work pools by name. Two runs at once: nine that began together on two cores kept the server from answering for minutes."""
     stage_pools: dict[str, str] = Field({})
     """Kind of stage, or 'playbook', to the pool it runs on; the others run on 'cpu'."""
     interpreter: str = Field(default_factory=lambda: sys.executable)
