@@ -10,6 +10,7 @@ from contracts.errors import SmolflowError
 from flows.desk import Desk
 from flows.explain import Reason, explain
 from flows.gate import court_plans
+from flows.recipe import Recipe
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ def preview(desk: Desk) -> Preview:
     courts = court_plans(desk)
     lines = [f"recipe      {recipe.name}: {recipe.purpose.question}", render(plan), ""]
     lines += [line for court in courts for line in (render_court_plan(court), "")]
+    lines += _after_pretraining(recipe)
     lines += ["stages"]
     lines += [f"  {r.stage:<22} {r.verdict:<8} {'; '.join(r.because)}".rstrip() for r in stages]
     parts: dict[str, Any] = {"recipe": recipe.model_dump(mode="json"), "plan": plan.model_dump(mode="json")}
@@ -47,6 +49,14 @@ def preview(desk: Desk) -> Preview:
             print("\n".join(lines), file=sys.stderr)
             raise
     return Preview(data, "\n".join(lines))
+
+
+def _after_pretraining(recipe: Recipe) -> list[str]:
+    if recipe.posttraining is None:
+        return []
+    from tasks.posttraining import step_lines
+
+    return ["after pretraining", *(f"  {line}" for line in step_lines(recipe.posttraining)), ""]
 
 
 def _outlook(desk: Desk) -> list[Reason]:

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.posttraining.lint_report import LintReport, chat_problems
     from tasks.posttraining.linter import Linter, Shown, lint
     from tasks.posttraining.measure import measure as measure_skills
+    from tasks.posttraining.outline import step_lines
     from tasks.posttraining.pairs import pairs_problems
     from tasks.posttraining.rendering import Renderer, Rendering, Token
     from tasks.posttraining.reply import Reply, parse_reply
@@ -67,6 +68,7 @@ __all__ = [
     "read_skills",
     "regression_problems",
     "samples_of",
+    "step_lines",
     "template_text",
 ]
 
@@ -109,6 +111,7 @@ _HOMES = {
     "read_skills": "skill_scores",
     "regression_problems": "comparison",
     "samples_of": "chat_files",
+    "step_lines": "outline",
     "template_text": "template",
 }
 

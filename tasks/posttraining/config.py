@@ -6,11 +6,12 @@ Continued pretraining on reasoning data is a training phase, not post-training. 
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from contracts.config import Config, Gate, Placement
+from tasks.posttraining import presets
 
 Mode = Literal["think", "no_think"]
 Packing = Literal["none", "ffd", "bfd", "wrapped"]
@@ -146,7 +147,8 @@ class Step(Config):
 
 
 class SftConfig(Step):
-    """Supervised fine-tuning: first, cheap, and the baseline everything after it is measured against."""
+    """Supervised fine-tuning: first, cheap, and the baseline everything after it is measured against; `preset: NAME` starts from settings
+    of `presets.SFT`."""
 
     sources: list[ChatSource] = Field(min_length=1)
     """Conversations, balanced by tokens and not by examples."""
@@ -171,6 +173,11 @@ class SftConfig(Step):
     lora: Lora | None = None
     """Train low-rank adapters instead of all weights; they are merged into the model that the stage leaves."""
 
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        return presets.resolved(data, presets.SFT)
+
 
 class PairConfig(Config):
     """Pairs made by the parent itself: answers sampled per prompt, a verified one chosen, a wrong one rejected (stage `pairs-NAME`)."""
@@ -186,7 +193,7 @@ class PairConfig(Config):
 
 
 class PreferenceConfig(Step):
-    """Preference optimisation from pairs of a chosen and a rejected answer."""
+    """Preference optimisation from pairs of a chosen and a rejected answer; `preset: NAME` starts from settings of `presets.PREFERENCE`."""
 
     sources: list[ChatSource] = Field(min_length=1)
     """Pairs, or with `pairs` the prompts they are made for; most losses overfit after one pass, so share them out and iterate."""
@@ -210,6 +217,11 @@ class PreferenceConfig(Step):
     """Largest gradient norm."""
     adam_beta2: float = Field(default=0.999, gt=0, lt=1)
     """Decay of the second moment."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _from_preset(cls, data: Any) -> Any:
+        return presets.resolved(data, presets.PREFERENCE)
 
 
 class OverlongPenalty(Config):

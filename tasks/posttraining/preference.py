@@ -62,9 +62,11 @@ def _trainer(step: PreferenceConfig, arguments: dict[str, Any], model: Any, give
     more: dict[str, Any] = {"model": model, "processing_class": _without_additions(renderer.tokenizer)}
     rows: list[dict[str, Any]] = [pair._asdict() for pair in data.train]
     if step.loss == "orpo":
-        from trl.experimental.orpo import ORPOConfig, ORPOTrainer
+        from trl.experimental.orpo import ORPOConfig
 
-        return ORPOTrainer(args=ORPOConfig(**arguments), train_dataset=Dataset.from_list(rows), **more)
+        from tasks.posttraining.orpo_trainer import CountedOrpo
+
+        return CountedOrpo(args=ORPOConfig(**arguments), train_dataset=Dataset.from_list(rows), **more)
     more["ref_model"] = load_model(given.inputs["model"], given.ground.device)
     if step.loss == "kto":
         from trl import KTOConfig, KTOTrainer

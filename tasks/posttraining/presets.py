@@ -1,14 +1,11 @@
-"""Published settings of post-training steps, by name. Name, parent, sources, seed and placement of a step stay as they are."""
+"""Published settings of post-training steps, by name. A step that says `preset: NAME` starts from them; what it says itself wins."""
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 from contracts.config import nearest
-from contracts.errors import ConfigError
-from tasks.posttraining.config import PreferenceConfig, SftConfig
-
-_Step = TypeVar("_Step", SftConfig, PreferenceConfig)
 
 SFT: dict[str, dict[str, Any]] = {
     "baby-baseline": {
@@ -36,13 +33,26 @@ PREFERENCE: dict[str, dict[str, Any]] = {
 """SmolLM3's last run (Smol Training Playbook, preference), and what works below a million parameters."""
 
 
-def with_preset(step: _Step, name: str) -> _Step:
-    """The step with the settings of this name.
+def resolved(data: Any, known: Mapping[str, Mapping[str, Any]]) -> Any:
+    """A step as it was written, with its preset's settings where it says nothing. The preset's name itself is not kept.
+
+    Args:
+        known: presets of its kind. One level of nesting is merged key by key: `schedule: {learning_rate: 3.0e-5}` keeps the warm-up.
 
     Raises:
-        ConfigError: no such preset for its kind.
+        ValueError: no such preset, with the nearest name; or a step in which every one of its settings is written out.
     """
-    known = SFT if isinstance(step, SftConfig) else PREFERENCE
+    if not isinstance(data, dict) or "preset" not in data:
+        return data
+    own = {key: value for key, value in data.items() if key != "preset"}
+    name = str(data["preset"])
     if name not in known:
-        raise ConfigError(f"no preset '{name}'{nearest(name, list(known))}", where=f"step {step.name}", do="take one of the known names")
-    return type(step).parse(step.model_dump(mode="json") | known[name], f"preset {name}")
+        raise ValueError(f"no preset '{name}'{nearest(name, sorted(known))}")
+    merged = {key: _merged(value, own[key]) if key in own else value for key, value in known[name].items()}
+    if merged == {key: own.get(key) for key in merged}:
+        raise ValueError(f"preset '{name}' beside all of its settings would change nothing; name it in the recipe instead of them")
+    return own | merged
+
+
+def _merged(preset: Any, own: Any) -> Any:
+    return preset | own if isinstance(preset, dict) and isinstance(own, dict) else own

@@ -6,8 +6,10 @@ Every one of them leaves a Hugging Face folder with `metrics.jsonl` and `trainin
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from contracts.config import Config
-from tasks.posttraining.config import ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig
+from tasks.posttraining.config import ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig, Step
 
 __all__ = ["PreferenceRequest", "ReinforcementRequest", "SftRequest", "StepRequest"]
 
@@ -16,46 +18,38 @@ PAIRS_FILE, HELDOUT_PAIRS_FILE = "pairs.jsonl", "heldout.jsonl"
 `chat_template_kwargs` where the template needs some. A pair of `heldout.jsonl` is never trained on."""
 
 
-class SftRequest(Config):
+class _Request(Config):
+    kind: ClassVar[str]
+    template: ChatTemplate
+    """How conversations become text."""
+    step: Step
+    """The step."""
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage."""
+        return f"{self.kind}-{self.step.name}"
+
+
+class SftRequest(_Request):
     """Body config of the stage `sft-NAME`; `chat` holds `sft-NAME/SOURCE.jsonl` for each source of the step."""
 
-    template: ChatTemplate
-    """How conversations become text."""
+    kind = "sft"
     step: SftConfig
-    """The step."""
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage."""
-        return f"sft-{self.step.name}"
 
 
-class PreferenceRequest(Config):
+class PreferenceRequest(_Request):
     """Body config of the stage `preference-NAME`; pairs come from `pairs` where the step makes them, else from `chat`."""
 
-    template: ChatTemplate
-    """How conversations become text."""
+    kind = "preference"
     step: PreferenceConfig
-    """The step."""
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage."""
-        return f"preference-{self.step.name}"
 
 
-class ReinforcementRequest(Config):
+class ReinforcementRequest(_Request):
     """Body config of the stage `reinforcement-NAME`; `chat` holds `reinforcement-NAME/SOURCE.jsonl` for each source of its prompts."""
 
-    template: ChatTemplate
-    """How conversations become text."""
+    kind = "reinforcement"
     step: ReinforcementConfig
-    """The step."""
-
-    @property
-    def stage(self) -> str:
-        """Name of the stage."""
-        return f"reinforcement-{self.step.name}"
 
 
 StepRequest = SftRequest | PreferenceRequest | ReinforcementRequest
