@@ -1,4 +1,4 @@
-"""One local stack for all tests that drive the line, and the line run once on it."""
+"""One local stack for all tests that drive the line, and the line run once on it; both end with this package, not with the whole suite."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from tests.e2e.driving import Stack, make_stack
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def line_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """A local stack, started once."""
     made = make_stack(tmp_path_factory.mktemp("line"))
@@ -20,7 +20,7 @@ def line_stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
         made.command("down", check=False)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def smoke(line_stack: Stack) -> Stack:
     """The stack after `smolflow run --recipe smoke`."""
     done = line_stack.command("run", "--recipe", "smoke", timeout=400)
