@@ -5,8 +5,8 @@ from __future__ import annotations
 from contracts.config import identity
 from flows.plan import Node, Plan, StageKind
 from tasks.posttraining.chat_requests import MeasureRequest, PairsRequest, VibeRequest, chat_request
-from tasks.posttraining.config import PostTrainingConfig, PreferenceConfig, ReinforcementConfig, SftConfig
-from tasks.posttraining.requests import PreferenceRequest, ReinforcementRequest, SftRequest, StepRequest
+from tasks.posttraining.config import AnyStep, DistillationConfig, PostTrainingConfig, PreferenceConfig, ReinforcementConfig, SftConfig
+from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, ReinforcementRequest, SftRequest, StepRequest
 
 CRAFT = "posttraining"
 CHAT = StageKind("chat", 1, "conversations, linted and decontaminated", craft=CRAFT)
@@ -14,9 +14,10 @@ SFT = StageKind("sft", 1, "supervised fine-tuning on conversations", craft=CRAFT
 PAIRS = StageKind("pairs", 1, "answers of the model, sorted by a verifier", craft=CRAFT)
 PREFERENCE = StageKind("preference", 1, "prefer right answers to wrong ones", craft=CRAFT)
 REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT)
+DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT)
 MEASURE = StageKind("measure", 1, "ask held-out items in both modes", craft=CRAFT)
 VIBE = StageKind("vibe", 1, "answers for a person to read", craft=CRAFT)
-KINDS = (CHAT, SFT, PAIRS, PREFERENCE, REINFORCEMENT, MEASURE, VIBE)
+KINDS = (CHAT, SFT, PAIRS, PREFERENCE, REINFORCEMENT, DISTILLATION, MEASURE, VIBE)
 PRETRAINED = "pretrained"
 
 
@@ -30,6 +31,8 @@ def add(plan: Plan, base: Node, tokenizer: Node, curate: Node) -> dict[str, Node
         step = config.steps[stage]
         parent = models[step.parent]
         more = {"pairs": _pairs(plan, step, parent, chat)} if isinstance(step, PreferenceConfig) and step.pairs is not None else {}
+        if isinstance(step, DistillationConfig) and step.teacher in models:
+            more["teacher"] = models[step.teacher]
         kind, request = _request(config, step)
         processes = max(1, step.placement.gpus_per_node)
         models[stage] = plan.add(stage, kind, request, processes=processes, model=parent, chat=chat, **more)
@@ -58,12 +61,14 @@ def vibe(plan: Plan, model: Node) -> Node:
     return plan.add("vibe", VIBE, VibeRequest(template=config.template), model=model)
 
 
-def _request(config: PostTrainingConfig, step: SftConfig | PreferenceConfig | ReinforcementConfig) -> tuple[StageKind, StepRequest]:
+def _request(config: PostTrainingConfig, step: AnyStep) -> tuple[StageKind, StepRequest]:
     if isinstance(step, SftConfig):
         return SFT, SftRequest(template=config.template, step=step)
     if isinstance(step, PreferenceConfig):
         return PREFERENCE, PreferenceRequest(template=config.template, step=step)
-    return REINFORCEMENT, ReinforcementRequest(template=config.template, step=step)
+    if isinstance(step, ReinforcementConfig):
+        return REINFORCEMENT, ReinforcementRequest(template=config.template, step=step)
+    return DISTILLATION, DistillationRequest(template=config.template, step=step)
 
 
 def _pairs(plan: Plan, step: PreferenceConfig, model: Node, chat: Node) -> Node:

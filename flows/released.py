@@ -15,7 +15,10 @@ from flows.stage import find
 from infra.store import Artifact, ArtifactMissing
 from tasks.posttraining.config import ChatTemplate
 
-LEAVE_A_MODEL = (convert.KIND, posttraining.SFT, posttraining.PREFERENCE, posttraining.REINFORCEMENT, merge.KIND, release.KIND)
+LEAVE_A_MODEL = (
+    convert.KIND, posttraining.SFT, posttraining.PREFERENCE, posttraining.REINFORCEMENT, posttraining.DISTILLATION,
+    merge.KIND, release.KIND,
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,7 @@ sft = stage_flow(dag.posttraining.SFT, "smoke-post")
 pairs = stage_flow(dag.posttraining.PAIRS, "tiny")
 preference = stage_flow(dag.posttraining.PREFERENCE, "smoke-post")
 reinforcement = stage_flow(dag.posttraining.REINFORCEMENT, "smoke-post")
+distillation = stage_flow(dag.posttraining.DISTILLATION, "smoke-distill")
 measure = stage_flow(dag.posttraining.MEASURE, "smoke-post")
 vibe = stage_flow(dag.posttraining.VIBE, "smoke-post")
 merge = stage_flow(dag.merge.KIND, "smoke-post")
@@ -93,6 +94,6 @@ STAGES: dict[str, Flow[..., dict[str, str]]] = {
     one.name: one
     for one in (
         source, curate, tokenizer, tokenize, qualify, court, train, convert, evaluate,
-        chat, sft, pairs, preference, reinforcement, measure, vibe, merge, release, report,
+        chat, sft, pairs, preference, reinforcement, distillation, measure, vibe, merge, release, report,
     )
 }  # fmt: skip

@@ -117,7 +117,7 @@ def _source(step: StepSources, source: ChatSource, linter: Linter, clean: Decont
             if tally.read % _NOTE_EVERY == 0:
                 note(f"{step.stage}, {source.name}: {tally.read:,} rows read, {tally.kept:,} kept")
             row = normal_row(raw, step.holds, source, where)
-            samples = samples_in(row, source, where)
+            samples = samples_in(row, source, where, step.holds)
             reason = "identical_pair" if identical(row) else clean.reason(samples)
             if reason is not None:
                 tally.drop(reason, where)

@@ -12,12 +12,20 @@ from pydantic import Field
 
 from contracts.config import Config, Gate, Placement
 from tasks.data import Side
-from tasks.posttraining.config import ChatEvaluation, ChatLint, ChatSource, ChatTemplate, PostTrainingConfig, PreferenceConfig
+from tasks.posttraining.config import (
+    ChatEvaluation,
+    ChatLint,
+    ChatSource,
+    ChatTemplate,
+    DistillationConfig,
+    PostTrainingConfig,
+    PreferenceConfig,
+)
 
 __all__ = ["ChatRequest", "Holds", "MeasureRequest", "PairsRequest", "StepSources", "VibeRequest", "chat_request"]
 
-Holds = Literal["conversations", "pairs", "prompts"]
-"""What a step needs of its sources: whole conversations, chosen and rejected answers, or questions whose answers can be verified."""
+Holds = Literal["conversations", "pairs", "prompts", "questions"]
+"""What a step needs of its sources: whole conversations, chosen and rejected answers, questions whose answers can be verified, or any."""
 
 
 class StepSources(Config):
@@ -96,5 +104,7 @@ def chat_request(config: PostTrainingConfig) -> ChatRequest:
         holds: Holds = "prompts" if made_on_policy or not hasattr(step, "sources") else "conversations"
         if isinstance(step, PreferenceConfig) and not made_on_policy:
             holds = "pairs"
+        elif isinstance(step, DistillationConfig):
+            holds = "questions"
         steps.append(StepSources(stage=stage, holds=holds, sources=sources, seed=step.seed, length=getattr(step, "max_length", None)))
     return ChatRequest(template=config.template, lint=config.lint, contamination_ngram=config.contamination_ngram, steps=steps)

@@ -47,17 +47,17 @@ def normal_row(row: Any, holds: Holds, source: ChatSource, where: str) -> dict[s
     return made | ({"chat_template_kwargs": kwargs} if kwargs else {}) | ({"tools": tools} if tools else {})
 
 
-def samples_in(row: Mapping[str, Any], source: ChatSource, where: str) -> list[Sample]:
+def samples_in(row: Mapping[str, Any], source: ChatSource, where: str, holds: Holds = "conversations") -> list[Sample]:
     """What the linter looks at: the conversation, or the prompt with each of its answers.
 
-    A prompt without a known answer is shown with a stand-in, so that its questions are checked all the same.
+    A prompt without a reply is shown with a stand-in, so that its questions are checked all the same.
     """
     kwargs, tools = row.get("chat_template_kwargs") or {}, row.get("tools")
     if "prompt" in row:
         ends = ("chosen", "rejected")
         return [Sample([*row["prompt"], *row[end]], kwargs, tools, source.name, f"{where} ({end})", source.mode) for end in ends]
     sample = Sample(row["messages"], kwargs, tools, source.name, where, source.mode)
-    if "answer" in row or "tests" in row:
+    if holds == "questions" or "answer" in row or "tests" in row:
         last = None if sample.malformed else sample.turns[-1]
         if last is not None and last.role == "user":
             said = f"{'<think>...</think>' if sample.modes[-1] == 'think' else ''}{row.get('answer') or '...'}"

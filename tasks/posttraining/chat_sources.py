@@ -11,10 +11,10 @@ from contracts.errors import ConfigError, InputError
 from tasks.data import require_skill, snapshot_digest
 from tasks.data.config import Acquisition, SourceConfig
 from tasks.posttraining.chat_files import chat_files, file_rows
-from tasks.posttraining.config import ChatSource
+from tasks.posttraining.config import HUB, ChatSource
 from tasks.posttraining.skill_rows import skill_rows
 
-GENERATED, HUB = "generated:", "hf:"
+GENERATED = "generated:"
 _LIMIT = "give a file, a folder or a URL of Parquet or JSON lines, `hf:owner/dataset@revision`, or `generated:SKILL`"
 
 

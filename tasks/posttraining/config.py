@@ -6,77 +6,23 @@ Continued pretraining on reasoning data is a training phase, not post-training. 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from contracts.config import Config, Gate, Placement
 from tasks.posttraining import presets
+from tasks.posttraining.chat_config import HUB, ChatLint, ChatSource, ChatTemplate, Mode
 
-Mode = Literal["think", "no_think"]
+__all__ = [
+    "HUB", "Alarms", "AnyStep", "ChatEvaluation", "ChatLint", "ChatSource", "ChatTemplate", "DistillationConfig", "Lora", "Mode",
+    "OverlongPenalty", "Packing", "PairConfig", "PostPlacement", "PostTrainingConfig", "PreferenceConfig", "PreferenceLoss",
+    "ReinforcementConfig", "RolloutPlacement", "Schedule", "SftConfig", "Step",
+]  # fmt: skip
+
 Packing = Literal["none", "ffd", "bfd", "wrapped"]
 PreferenceLoss = Literal["sigmoid", "apo_zero", "apo_down", "ipo", "discopop", "kto", "orpo"]
-
-
-class ChatSource(Config):
-    """One set of conversations or preference pairs."""
-
-    name: str
-    """Name in tables and plots."""
-    uri: str
-    """Where it is read from: `hf:owner/dataset`, a folder or any fsspec URL of Parquet or JSON lines; `generated:SKILL` makes items."""
-    subset: str = ""
-    """Configuration of a Hugging Face dataset."""
-    split: str = "train"
-    """Split of a Hugging Face dataset."""
-    mode: Mode = "no_think"
-    """Whether its answers carry a reasoning trace."""
-    weight: float = Field(default=1.0, gt=0)
-    """Share of its examples that is used (1: all of them)."""
-    examples: int | None = Field(default=None, ge=1)
-    """Number of examples: of a generated skill how many are made (needed there), else as published; unset: unknown."""
-    tokens: int | None = Field(default=None, ge=1)
-    """Published number of tokens; unset: unknown."""
-
-
-class ChatTemplate(Config):
-    """How a conversation becomes text."""
-
-    kind: Literal["chatml", "smollm3", "file"] = "chatml"
-    """A known template, or `file` for one of your own."""
-    path: str = ""
-    """The Jinja file of a template of your own."""
-    default_mode: Mode = "no_think"
-    """Mode when neither /think nor /no_think is asked for."""
-    keep_reasoning: bool = True
-    """Keep the reasoning of every turn in training text, not of the last one alone."""
-    header: bool = False
-    """A metadata header (knowledge cutoff, today's date, mode) in the system turn; without it the turn says the mode alone."""
-    knowledge_cutoff: str = ""
-    """Date in the header, for example `June 2025`; empty: not said."""
-    instructions: str = ""
-    """What the system turn says where a conversation brings no text of its own."""
-
-    @model_validator(mode="after")
-    def _path(self) -> Self:
-        if (self.kind == "file") != bool(self.path):
-            raise ValueError("`path` belongs to kind 'file', and kind 'file' needs it")
-        return self
-
-
-class ChatLint(Config):
-    """What a chat data set is held to. Thresholds decide what is reported and whether it stops the line, never what is trained on."""
-
-    length: int | None = Field(default=None, ge=8)
-    """Longest sequence in tokens; what is longer is cut. Unset: nothing is cut."""
-    max_truncated: Gate[float] = Field(default=0.05, ge=0, le=1)
-    """Largest share of samples that may be longer."""
-    min_mode_share: Gate[float] = Field(default=0.1, ge=0, le=0.5)
-    """In a set with both modes, the smallest share of tokens the lesser one should have (SmolLM3's baseline: 0.47, its final set: 0.44)."""
-    min_paired: Gate[float] = Field(default=0.05, ge=0, le=1)
-    """In a set with both modes, the smallest share of prompts that should be answered in both."""
-    examples: int = Field(default=3, ge=1)
-    """Examples kept per rule."""
 
 
 class Schedule(Config):
@@ -144,6 +90,11 @@ class Step(Config):
     """Largest drop of held-out accuracy against its parent that does not stop the line, in the mean over skills and modes (1: any)."""
     placement: Placement[PostPlacement] = PostPlacement()
     """Where it runs."""
+
+    @property
+    def models(self) -> list[str]:
+        """Steps whose models it reads."""
+        return [self.parent]
 
 
 class SftConfig(Step):
@@ -309,6 +260,46 @@ class ReinforcementConfig(Step):
         return self
 
 
+class DistillationConfig(Step):
+    """On-policy distillation: the student answers, and learns the teacher's next-token distribution at every token of its answer."""
+
+    teacher: str = Field(min_length=1)
+    """Another step's stage (or `pretrained`), or `hf:owner/model@COMMIT`; of the same tokenizer as the student."""
+    prompts: list[ChatSource] = Field(min_length=1)
+    """Questions, each put in its source's mode; whole conversations will do, their last reply is left out."""
+    placement: Placement[RolloutPlacement] = RolloutPlacement()
+    """Where it runs; the teacher stands beside the student on every device."""
+    lmbda: float = Field(default=1.0, ge=0, le=1)
+    """Share of the steps whose answers the student writes itself; the others take the replies that the data brings."""
+    beta: float = Field(default=1.0, ge=0, le=1)
+    """Divergence: 1 is reverse KL (the student drops what the teacher would not say), 0 forward KL, 0.5 Jensen-Shannon."""
+    temperature: float = Field(default=1.0, gt=0)
+    """Of sampling, and of both distributions in the loss."""
+    schedule: Schedule = Schedule(learning_rate=1e-6)
+    """Learning rate."""
+    clip_grad: float = Field(default=1.0, gt=0)
+    """Largest gradient norm."""
+    adam_beta2: float = Field(default=0.999, gt=0, lt=1)
+    """Decay of the second moment."""
+    global_batch_size: int = Field(default=64, ge=1)
+    """Answers per step."""
+    steps: int = Field(default=200, ge=1)
+    """Updates."""
+    max_answer_tokens: int = Field(default=4096, ge=1)
+    """Longest answer."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        if self.teacher.startswith(HUB) and not self.teacher.partition("@")[2]:
+            raise ValueError(f"teacher '{self.teacher}' names no revision; write `{self.teacher}@COMMIT`, or it changes under the recipe")
+        return self
+
+    @property
+    def models(self) -> list[str]:
+        """Steps whose models it reads: its parent's, and the teacher's where that is one."""
+        return [self.parent] if self.teacher.startswith(HUB) else [self.parent, self.teacher]
+
+
 class ChatEvaluation(Config):
     """What every model after pretraining is measured with, held out from all of them."""
 
@@ -332,6 +323,9 @@ class ChatEvaluation(Config):
     """Prompts answered side by side."""
 
 
+AnyStep = SftConfig | PreferenceConfig | ReinforcementConfig | DistillationConfig
+
+
 class PostTrainingConfig(Config):
     """What follows pretraining: steps that name their parents, so that they form a chain or branch."""
 
@@ -347,25 +341,34 @@ class PostTrainingConfig(Config):
     """Preference optimisation."""
     reinforcement: list[ReinforcementConfig] = Field(default_factory=list)
     """Reinforcement with verifiable rewards."""
+    distillation: list[DistillationConfig] = Field(default_factory=list)
+    """On-policy distillation from a teacher."""
     evaluation: ChatEvaluation = ChatEvaluation()
     """What every one of them is measured with."""
 
     @model_validator(mode="after")
     def _parents(self) -> Self:
         known = {"pretrained"} | set(self.steps)
-        if len(self.steps) < len(self.sft) + len(self.preference) + len(self.reinforcement):
+        if len(self.steps) < sum(len(steps) for _, steps in self._kinds):
             raise ValueError("two steps of one kind have the same name; names must differ")
         for stage, step in self.steps.items():
-            if step.parent not in known:
-                raise ValueError(f"{stage}: no step '{step.parent}' to start from; known: {', '.join(sorted(known))}")
+            for model in step.models:
+                if model not in known:
+                    use = "to start from" if model == step.parent else "to learn from"
+                    raise ValueError(f"{stage}: no step '{model}' {use}; known: {', '.join(sorted(known))}")
         self.in_order()
         return self
 
     @property
-    def steps(self) -> dict[str, SftConfig | PreferenceConfig | ReinforcementConfig]:
+    def _kinds(self) -> tuple[tuple[str, Sequence[AnyStep]], ...]:
+        return (
+            ("sft", self.sft), ("preference", self.preference), ("reinforcement", self.reinforcement), ("distillation", self.distillation),
+        )  # fmt: skip
+
+    @property
+    def steps(self) -> dict[str, AnyStep]:
         """Stage name -> step."""
-        kinds = (("sft", self.sft), ("preference", self.preference), ("reinforcement", self.reinforcement))
-        return {f"{kind}-{step.name}": step for kind, steps in kinds for step in steps}
+        return {f"{kind}-{step.name}": step for kind, steps in self._kinds for step in steps}
 
     def in_order(self) -> list[str]:
         """Stage names, parents first.
@@ -377,7 +380,7 @@ class PostTrainingConfig(Config):
         left = dict(self.steps)
         while left:
             # Of those that may start, reinforcement first: it takes longest, and the others take turns beside it.
-            ready = [name for name in reversed(left) if left[name].parent == "pretrained" or left[name].parent in done]
+            ready = [name for name in reversed(left) if all(model == "pretrained" or model in done for model in left[name].models)]
             if not ready:
                 raise ValueError(f"steps that start from each other: {', '.join(left)}")
             done += ready

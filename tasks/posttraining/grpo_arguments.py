@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from contracts.errors import ConfigError, ResourceError
-from tasks.posttraining.config import ReinforcementConfig
+from tasks.posttraining.config import DistillationConfig, ReinforcementConfig
 from tasks.posttraining.trl_arguments import Ground, accumulation, common
 
 Arguments = dict[str, Any]
@@ -72,7 +72,7 @@ def require_whole_rollouts(step: ReinforcementConfig) -> None:
         )  # fmt: skip
 
 
-def engine(step: ReinforcementConfig, ground: Ground, vllm: bool | None = None) -> Engine:
+def engine(step: ReinforcementConfig | DistillationConfig, ground: Ground, vllm: bool | None = None) -> Engine:
     """What writes the answers: `plain` generation, vLLM beside the trainer on the same devices (`colocate`), or a vLLM `server`.
 
     Args:
@@ -95,7 +95,7 @@ def engine(step: ReinforcementConfig, ground: Ground, vllm: bool | None = None) 
     return "server" if asked == "server" else "colocate"
 
 
-def generation(step: ReinforcementConfig, ground: Ground, context: int, vllm: bool | None = None) -> Arguments:
+def generation(step: ReinforcementConfig | DistillationConfig, ground: Ground, context: int, vllm: bool | None = None) -> Arguments:
     """How answers are generated. vLLM's own log-probabilities differ from the trainer's: TRL corrects by importance, on by default.
 
     Raises:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from contracts.errors import InputError
-from tasks.posttraining.config import ChatSource
+from tasks.posttraining.config import ChatSource, PreferenceConfig
 from tasks.posttraining.conversation import Sample
 from tasks.posttraining.mixture import take
 from tasks.posttraining.rendering import Renderer
@@ -52,18 +52,24 @@ class PairRow:
             InputError: the template refuses it, or writes another prompt once there is an answer.
         """
         prompt = renderer.text(self._sample([]), prompt=True)
-        return Pair(prompt, *(self._answer(renderer, prompt, answer) for answer in (self.chosen, self.rejected)))
-
-    def _answer(self, renderer: Renderer, prompt: str, answer: list[dict[str, Any]]) -> str:
-        text = renderer.text(self._sample(answer))
-        if not text.startswith(prompt):
-            do = "give answers that follow the mode of their prompt, and a template that writes earlier turns the same way"
-            raise InputError("the prompt reads differently once it is answered", where=self.where, do=do)
-        told, end = text.removeprefix(prompt), renderer.tokenizer.eos_token
-        return told[: told.rindex(end) + len(end)] if end in told else told + end
+        return Pair(prompt, *(answer_text(renderer, prompt, self._sample(answer)) for answer in (self.chosen, self.rejected)))
 
     def _sample(self, answer: list[dict[str, Any]]) -> Sample:
         return Sample([*self.prompt, *answer], self.kwargs, where=self.where)
+
+
+def answer_text(renderer: Renderer, prompt: str, answered: Sample) -> str:
+    """What the template writes behind `prompt` once it is answered, up to the end-of-turn token.
+
+    Raises:
+        InputError: the template refuses the conversation, or writes another prompt once there is an answer.
+    """
+    text = renderer.text(answered)
+    if not text.startswith(prompt):
+        do = "give answers that follow the mode of their prompt, and a template that writes earlier turns the same way"
+        raise InputError("the prompt reads differently once it is answered", where=answered.where, do=do)
+    told, end = text.removeprefix(prompt), renderer.tokenizer.eos_token
+    return str(told[: told.rindex(end) + len(end)] if end in told else told + end)
 
 
 @dataclass(frozen=True)
@@ -98,7 +104,7 @@ def pair_data(request: PreferenceRequest, renderer: Renderer, inputs: Mapping[st
     if not read:
         do = "sample more prompts or answers; a pair needs one right and one wrong answer to a prompt"
         raise InputError("there are no preference pairs", where=request.stage, do=do)
-    train, counts = _usable(read, renderer, request.step.max_length)
+    train, counts = _usable(_drawn(read, request.step), renderer, request.step.max_length)
     if not train:
         raise InputError(
             f"none of {len(read)} pairs can be trained on: {counts['identical']} hold the same answer twice, "
@@ -106,6 +112,12 @@ def pair_data(request: PreferenceRequest, renderer: Renderer, inputs: Mapping[st
             where=request.stage, do="look at the pairs; raise max_length where prompts are long",
         )  # fmt: skip
     return PairData(train, _usable(kept, renderer, request.step.max_length)[0], **counts)
+
+
+def _drawn(pairs: list[PairRow], step: PreferenceConfig) -> list[PairRow]:
+    if step.max_pairs is None or step.max_pairs >= len(pairs):
+        return pairs
+    return [pairs[index] for index in take([1] * len(pairs), step.max_pairs / len(pairs), f"{step.seed}/pairs")]
 
 
 def read_pairs(path: Path) -> Iterator[PairRow]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import ClassVar
 
 from contracts.config import Config
-from tasks.posttraining.config import ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig, Step
+from tasks.posttraining.config import ChatTemplate, DistillationConfig, PreferenceConfig, ReinforcementConfig, SftConfig, Step
 
-__all__ = ["PreferenceRequest", "ReinforcementRequest", "SftRequest", "StepRequest"]
+__all__ = ["DistillationRequest", "PreferenceRequest", "ReinforcementRequest", "SftRequest", "StepRequest"]
 
 PAIRS_FILE, HELDOUT_PAIRS_FILE = "pairs.jsonl", "heldout.jsonl"
 """Files of the artifact of `pairs-NAME`: one `{"prompt": [messages], "chosen": [messages], "rejected": [messages]}` a line, with
@@ -52,4 +52,11 @@ class ReinforcementRequest(_Request):
     step: ReinforcementConfig
 
 
-StepRequest = SftRequest | PreferenceRequest | ReinforcementRequest
+class DistillationRequest(_Request):
+    """Body config of the stage `distillation-NAME`; the input `teacher` is there where the teacher is another stage's model."""
+
+    kind = "distillation"
+    step: DistillationConfig
+
+
+StepRequest = SftRequest | PreferenceRequest | ReinforcementRequest | DistillationRequest

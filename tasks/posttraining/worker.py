@@ -1,7 +1,7 @@
 """Process of the stages after pretraining: `python -m tasks.posttraining.worker SPEC`.
 
-`sft-`, `preference-` and `reinforcement-` stages train, with checkpoints as parts; `pairs-` keeps its answers as parts; the others are
-bodies that start again when they are killed. Nothing heavy is imported before the kind is known.
+`sft-`, `preference-`, `reinforcement-` and `distillation-` stages train, with checkpoints as parts; `pairs-` keeps its answers as parts;
+the others are bodies that start again when they are killed. Nothing heavy is imported before the kind is known.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any
 
 from contracts.errors import ConfigError
 from infra.job import JobSpec, Summary, run_body, run_long_body
+from tasks.posttraining.config import HUB
 
-TRAINED = {"sft": "SftRequest", "preference": "PreferenceRequest", "reinforcement": "ReinforcementRequest"}
+TRAINED = {
+    "sft": "SftRequest", "preference": "PreferenceRequest", "reinforcement": "ReinforcementRequest", "distillation": "DistillationRequest",
+}  # fmt: skip
 """Kind of stage -> its request; the module of the same name offers `prepare`."""
 BODIES = ("chat", "measure", "vibe")
 """Kinds whose module of the same name offers a body of the same name."""
@@ -37,7 +40,7 @@ def main(spec: JobSpec) -> int:
     """
     kind = spec.stage.partition("-")[0]
     os.environ.update(_ENVIRONMENT)
-    if kind != "chat":  # only conversations are ever fetched from a hub
+    if kind != "chat" and not _teacher_from_hub(spec):  # all that is ever fetched from a hub
         os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
     if kind in TRAINED:
         from tasks.posttraining import requests, session
@@ -50,6 +53,11 @@ def main(spec: JobSpec) -> int:
         return run_long_body(spec, _body(kind))
     known = ", ".join((*TRAINED, *BODIES, *LONG_BODIES))
     raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {known}")
+
+
+def _teacher_from_hub(spec: JobSpec) -> bool:
+    step = spec.config.get("step")
+    return isinstance(step, Mapping) and str(step.get("teacher", "")).startswith(HUB)
 
 
 def _body(kind: str) -> Any:

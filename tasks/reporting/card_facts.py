@@ -11,9 +11,9 @@ from models.config import ModelConfig
 from models.count import parameters
 from tasks.reporting.axes import duration, short
 from tasks.reporting.lineage import Manifests, ancestry, config_of, inputs_of, weights_line
-from tasks.reporting.skills_view import PanelView, SkillStep
+from tasks.reporting.skills_view import PanelView, SkillCell, SkillStep
 
-POST = ("sft", "preference", "reinforcement")
+POST = ("sft", "preference", "reinforcement", "distillation")
 _NO_SETTING = ("name", "parent", "seed", "sources", "prompts", "placement")
 
 
@@ -80,6 +80,8 @@ class Card:
     base: Sequence[tuple[str, str, str]]
     """Metric, model, rival."""
     steps: Sequence[SkillStep]
+    tasks: Sequence[SkillCell]
+    """What the released model scored on tasks beside the skills."""
     final: SkillStep | None
     """The released model on items that nothing before read."""
     panel: PanelView | None

@@ -14,8 +14,16 @@ from tasks.evaluation.config import EvaluationConfig
 from tasks.merging.config import Candidate, MergeInput, MergingConfig
 from tasks.merging.requests import MergeRequest
 from tasks.posttraining.chat_requests import ChatRequest, MeasureRequest, StepSources, VibeRequest
-from tasks.posttraining.config import ChatEvaluation, ChatSource, ChatTemplate, PreferenceConfig, ReinforcementConfig, SftConfig
-from tasks.posttraining.requests import PreferenceRequest, ReinforcementRequest, SftRequest
+from tasks.posttraining.config import (
+    ChatEvaluation,
+    ChatSource,
+    ChatTemplate,
+    DistillationConfig,
+    PreferenceConfig,
+    ReinforcementConfig,
+    SftConfig,
+)
+from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, ReinforcementRequest, SftRequest
 from tasks.training.config import Job, OptimizerConfig, Phase, Schedule
 
 MODEL = ModelConfig(
@@ -49,6 +57,7 @@ LEAST: dict[str, Config] = {
     "sft": SftRequest(template=TEMPLATE, step=SftConfig(sources=[CHAT])),
     "preference": PreferenceRequest(template=TEMPLATE, step=PreferenceConfig(sources=[CHAT])),
     "reinforcement": ReinforcementRequest(template=TEMPLATE, step=ReinforcementConfig(prompts=[CHAT])),
+    "distillation": DistillationRequest(template=TEMPLATE, step=DistillationConfig(prompts=[CHAT], teacher="sft-big")),
     "measure": MeasureRequest(template=TEMPLATE, evaluation=ChatEvaluation()),
     "vibe": VibeRequest(template=TEMPLATE),
     "merge": MergeRequest(merging=MERGING, template=TEMPLATE, evaluation=ChatEvaluation()),
@@ -67,11 +76,12 @@ FROZEN: dict[str, tuple[int, str]] = {
     "evaluate": (3, "964a5ec556f56f273bc2e2dc1c4440b4"),
     "chat": (1, "5863cebcec340538f440bbee4437aa56"),
     "sft": (1, "eb78ff583512b8a78d22e5478d3449ec"),
-    "preference": (1, "c0b669f5aaa76f0807eaff6c5f36c44c"),
+    "preference": (2, "fdb8cc24a3b4788e5c08fbc571c52ef7"),
     "reinforcement": (1, "bab81a2806bf2950e3a39dd7b4c96dfd"),
-    "measure": (1, "20e3c126bdda2e8f530a2e560b68b2e9"),
+    "distillation": (1, "144b50b0bb14a93acac88a450c932655"),
+    "measure": (2, "f68e415c35c9170ba01ee0a536cdd301"),
     "vibe": (1, "4363e12c05d7bbd80b00f9991e173f8b"),
-    "merge": (1, "4efc23d845defd08d5dff1aeeefed5bc"),
+    "merge": (2, "f87c746bdf6bcba92c00a852f683c422"),
 }
 
 

@@ -174,6 +174,14 @@ def test_a_change_after_pretraining_reruns_its_own_branch(change: str, expected:
     assert {name for name in before if before[name] != after[name]} == expected
 
 
+def test_a_distilled_model_depends_on_its_teacher() -> None:
+    recipe = load("smoke-distill")
+    other = recipe.override(["posttraining.reinforcement.main.learning_rate=1.0e-5"])
+    before, after = fingerprints(recipe), fingerprints(other)
+    changed = {name for name in before if before[name] != after[name]}
+    assert {"reinforcement-main", "distillation-main", "measure-distillation-main"} <= changed and "preference-main" not in changed
+
+
 def test_longer_stable_phase_keeps_its_workspace() -> None:
     recipe = load("tiny")
     longer = recipe.override([f"training.phases.0.tokens={recipe.training.phases[0].tokens * 2}"])

@@ -32,6 +32,12 @@ def model(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_model(folder, tmp_path_factory.mktemp("model"))
 
 
+@pytest.fixture(scope="session")
+def teacher(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Another random model with the same tokenizer."""
+    return write_model(folder, tmp_path_factory.mktemp("teacher"), seed=1)
+
+
 @pytest.fixture
 def lab(model: Path, tmp_path: Path) -> Lab:
     """A store in which sft-main finds 48 conversations, and preference-main 24 pairs and 6 held-out ones."""

@@ -10,14 +10,15 @@ import subprocess
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
 from infra.job import InputRef, JobSpec
 from infra.store import Store
-from tasks.posttraining.config import ChatTemplate, PreferenceConfig, SftConfig
-from tasks.posttraining.plug import Given, Prepared
-from tasks.posttraining.requests import PreferenceRequest, SftRequest, StepRequest
+from tasks.posttraining.config import ChatTemplate, DistillationConfig, PreferenceConfig, SftConfig
+from tasks.posttraining.plug import Given, Prepare, Prepared
+from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, SftRequest, StepRequest
 from tasks.posttraining.trl_arguments import Ground
 from tests.tasks.posttraining.material import write_lines
 from tests.tasks.training.material import Running
@@ -85,10 +86,21 @@ def preference_step(**changes: Any) -> PreferenceConfig:
     return PreferenceConfig.parse(base | changes, "step")
 
 
-def request_of(step: SftConfig | PreferenceConfig, template: ChatTemplate = TEMPLATE) -> StepRequest:
+def distillation_step(**changes: Any) -> DistillationConfig:
+    """Twelve steps of eight answers."""
+    base: dict[str, Any] = {
+        "prompts": [{"name": "sums", "uri": "generated:add"}], "teacher": "sft-teacher", "schedule": {"learning_rate": 3e-3},
+        "global_batch_size": 8, "steps": 12, "max_answer_tokens": 12, "placement": {"micro_batch_size": 4, "checkpoint_every": 4},
+    }  # fmt: skip
+    return DistillationConfig.parse(base | changes, "step")
+
+
+def request_of(step: SftConfig | PreferenceConfig | DistillationConfig, template: ChatTemplate = TEMPLATE) -> StepRequest:
     """The request of a step."""
     if isinstance(step, SftConfig):
         return SftRequest(template=template, step=step)
+    if isinstance(step, DistillationConfig):
+        return DistillationRequest(template=template, step=step)
     return PreferenceRequest(template=template, step=step)
 
 
@@ -133,13 +145,16 @@ class Lab:
         self.inputs["pairs"] = folder
         return folder
 
+    def taught(self, teacher: Path, count: int = 24) -> Lab:
+        """With a teacher, and sums in both modes for `distillation-main`: an epoch is three steps."""
+        self.chat("distillation-main", sums=[*sums(count // 2), *sums(count // 2, mode="think")])
+        self.inputs["teacher"] = teacher
+        return self
+
     def prepared(self, request: StepRequest) -> Prepared:
         """The stage made ready in this process."""
-        from tasks.posttraining import preference, sft
-
-        work = self.root / "work"
-        prepare = sft.prepare if isinstance(request, SftRequest) else preference.prepare
-        return prepare(Given(request, {"model": self.model, **self.inputs}, work, Ground("cpu")))
+        prepare: Prepare = import_module(f"tasks.posttraining.{request.kind}").prepare
+        return prepare(Given(request, {"model": self.model, **self.inputs}, self.root / "work", Ground("cpu")))
 
     def spec(self, request: StepRequest, key: str = "w", processes: int = 1) -> JobSpec:
         """The stage as a job; its inputs are committed on the way."""

@@ -200,13 +200,23 @@ def test_a_recipe_says_what_each_step_needs() -> None:
             "sft": [{"sources": [add], "max_length": 64}],
             "preference": [{"name": "made", "sources": [add], "pairs": {}}, {"name": "given", "sources": [add]}],
             "reinforcement": [{"prompts": [add], "seed": 3}],
+            "distillation": [{"prompts": [add], "teacher": "sft-main"}],
         }
     )
     steps = {step.stage: step for step in chat_request(config).steps}
     assert {name: step.holds for name, step in steps.items()} == {
         "sft-main": "conversations", "preference-made": "prompts", "preference-given": "pairs", "reinforcement-main": "prompts",
+        "distillation-main": "questions",
     }  # fmt: skip
     assert steps["sft-main"].length == 64 and steps["reinforcement-main"].seed == 3
+
+
+def test_bare_questions_will_do_where_nobody_checks_the_answer(folder: Path, tmp_path: Path) -> None:
+    """Of a distillation: the linter looks at them with a stand-in for the reply, which is not written."""
+    file = write_lines(tmp_path / "set.jsonl", [{"messages": [ask(f"Why is {n} odd?")]} for n in range(1, 20, 2)])
+    evidence = run(folder, tmp_path / "out", source("set", str(file)), holds="questions")
+    assert chat_data_problems(evidence) == []
+    assert [message["role"] for message in rows(tmp_path / "out", "set")[0]["messages"]] == ["user"]
 
 
 def test_a_snapshot_follows_content(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from contracts.errors import ConfigError, IntegrityError
 from infra.job import JobSpec
 from tasks.posttraining.checkpoints import Ledger, choose, problems, require_complete
 from tasks.posttraining.precision import Precision
-from tests.tasks.posttraining.lab import Lab, preference_step, request_of, sft_step, weights
+from tests.tasks.posttraining.lab import Lab, distillation_step, preference_step, request_of, sft_step, weights
 
 COMPLETE = {
     "model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json", "ledger.json", "metrics.jsonl",
@@ -78,9 +78,14 @@ def test_sigterm_saves_and_the_next_attempt_goes_on(lab: Lab, monkeypatch: pytes
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-@pytest.mark.parametrize("kind", ["sft", "preference"])
-def test_sigkill_anywhere_and_the_same_weights(lab: Lab, monkeypatch: pytest.MonkeyPatch, one_thread: None, kind: str) -> None:
-    step: Any = sft_step(epochs=16) if kind == "sft" else preference_step(epochs=16)
+@pytest.mark.parametrize("kind", ["sft", "preference", "distillation"])
+def test_sigkill_anywhere_and_the_same_weights(
+    lab: Lab, teacher: Path, monkeypatch: pytest.MonkeyPatch, one_thread: None, kind: str
+) -> None:
+    if kind == "distillation":
+        lab.taught(teacher)
+    step: Any = distillation_step(steps=48) if kind == "distillation" else None
+    step = step or (sft_step(epochs=16) if kind == "sft" else preference_step(epochs=16))
     expected = whole(lab, step, monkeypatch)
     steps = told(expected)[-1][0]
     spec = lab.spec(request_of(step))
