@@ -71,7 +71,7 @@ def test_a_parent_that_won_unmerged_has_only_its_own_gains_inside(tmp_path: Path
     card = card_of(RECIPE, manifests, folders, "merge")
     text = render_card(card, manifests)
     outside = [one for one in section(text, "### Where every gain came from").splitlines() if "not in the released model" in one]
-    assert outside and all("sft-adder" in one for one in outside)
+    assert outside and all(one.startswith("- (not in the released model) **sft-adder**") for one in outside), "its own markup stays"
 
 
 def test_a_line_without_post_training_gets_a_card_that_says_so(tmp_path: Path) -> None:
