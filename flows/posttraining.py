@@ -12,7 +12,7 @@ CRAFT = "posttraining"
 CHAT = StageKind("chat", 1, "conversations, linted and decontaminated", craft=CRAFT)
 SFT = StageKind("sft", 1, "supervised fine-tuning on conversations", craft=CRAFT)
 PAIRS = StageKind("pairs", 1, "answers of the model, sorted by a verifier", craft=CRAFT)
-PREFERENCE = StageKind("preference", 1, "prefer right answers to wrong ones", craft=CRAFT)
+PREFERENCE = StageKind("preference", 2, "prefer right answers to wrong ones", craft=CRAFT)
 REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT)
 DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT)
 MEASURE = StageKind("measure", 1, "ask held-out items in both modes", craft=CRAFT)

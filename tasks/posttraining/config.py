@@ -150,6 +150,8 @@ class PreferenceConfig(Step):
     """Pairs, or with `pairs` the prompts they are made for; most losses overfit after one pass, so share them out and iterate."""
     pairs: PairConfig | None = None
     """Make the pairs on policy; unset: the sources hold them (`chosen`, `rejected`)."""
+    max_pairs: int | None = Field(default=None, ge=1)
+    """Train on at most this many of them, drawn with the step's seed; a larger number holds the pairs of a smaller one. Unset: on all."""
     loss: PreferenceLoss = "apo_zero"
     """`sigmoid` is plain DPO; `apo_zero` did the least collateral damage for SmolLM3."""
     sft_weight: float = Field(default=0.0, ge=0)

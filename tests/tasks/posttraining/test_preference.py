@@ -76,6 +76,12 @@ def test_pairs_of_a_set_are_shared_out_by_prompt(lab: Lab) -> None:
     assert len(data.train) + len(data.heldout) == 41
 
 
+def test_more_pairs_hold_those_of_fewer(lab: Lab) -> None:
+    renderer = load_renderer(lab.model, TEMPLATE)
+    few, more, every = (pair_data(request(max_pairs=count), renderer, lab.inputs).train for count in (6, 12, 1000))
+    assert (len(few), len(more), len(every)) == (6, 12, 24) and set(few) < set(more) < set(every)
+
+
 def test_a_prompt_may_be_what_both_answers_begin_with(lab: Lab) -> None:
     row = pairs(1)[0]
     implicit = {name: row["prompt"] + row[name] for name in ("chosen", "rejected")}
