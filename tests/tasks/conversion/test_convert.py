@@ -14,7 +14,7 @@ import torch
 from safetensors.torch import load_file
 
 from contracts.errors import GateError, InputError
-from infra.job import InputRef, JobSpec
+from infra.job import InputRef, JobSpec, run_body
 from infra.store import Store
 from models import huggingface
 from models import weights as initial
@@ -22,8 +22,10 @@ from models.layout import Layout
 from tasks.conversion import parity_problems
 from tasks.conversion.config import ConversionConfig
 from tasks.conversion.convert import convert
+from tasks.conversion.worker import body
 from tests.tasks.conversion.material import model_of
 from tests.tasks.conversion.write_checkpoint import SEED, write
+from tests.tasks.training.ranks import collective
 
 MODEL = model_of()
 
@@ -89,44 +91,52 @@ def test_folder_that_is_no_training_artifact_is_refused(inputs: dict[str, Path],
 
 
 def test_checkpoint_of_two_ranks_becomes_the_same_folder(inputs: dict[str, Path], tmp_path: Path) -> None:
-    layout = {"tensor_parallel_size": 2, "sequence_parallel": True}
-    torchrun(str(tmp_path / "trained"), layout)
+    collective(tmp_path, [2], "tests.tasks.conversion.write_checkpoint:split_over_ranks")
     (tmp_path / "out").mkdir()
     convert(ConversionConfig(heldout_tokens=256), inputs | {"checkpoint": tmp_path / "trained"}, tmp_path / "out", quiet)
     assert is_the_trained_model(tmp_path / "out/model")
 
 
-def torchrun(folder: str, layout: dict[str, Any]) -> None:
-    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m"]
-    command += ["tests.tasks.conversion.write_checkpoint", folder, json.dumps(layout), MODEL.model_dump_json()]
-    done = subprocess.run(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
-
-
-@pytest.mark.parametrize(("bounds", "code"), [({}, 0), ({"dtype": "bfloat16", "rounding": {"max_kl": 0}}, 76)], ids=["good", "refused"])
-def test_worker_ends_with_the_gates_verdict(inputs: dict[str, Path], tmp_path: Path, bounds: dict[str, Any], code: int) -> None:
-    store = Store.open(str(tmp_path / "store"))
+def written_job(inputs: dict[str, Path], folder: Path, bounds: dict[str, Any]) -> tuple[Store, Path]:
+    """A store with the inputs, and a job's spec in a folder of its own."""
+    store = Store.open(str(folder / "store"))
     stages = {"checkpoint": "train-stable", "tokenizer": "tokenizer", "curate": "curate"}
     spec = JobSpec(
         stage="convert", craft="conversion", fingerprint="fingerprint-convert", workspace_key="key-convert", store=store.url,
         config=ConversionConfig.parse({"heldout_tokens": 256} | bounds).model_dump(mode="json"),
         inputs={role: commit(store, stage, inputs[role]) for role, stage in stages.items()},
     )  # fmt: skip
-    job = tmp_path / "job"
+    job = folder / "job"
     job.mkdir()
     (job / "spec.json").write_text(spec.model_dump_json())
+    return store, job
+
+
+def left(store: Store, job: Path) -> tuple[dict[str, Any], list[str]]:
+    """result.json, and the names of sealed parts."""
+    with store.begin("convert", "key-convert") as workspace:
+        return dict(json.loads((job / "result.json").read_text())), [part.name for part in workspace.parts()]
+
+
+def test_worker_seals_a_result_that_passes_the_gate(inputs: dict[str, Path], tmp_path: Path) -> None:
+    store, job = written_job(inputs, tmp_path, {})
     environment = os.environ | {"SMOLFLOW_JOB_DIR": str(job), "SMOLFLOW_SCRATCH": str(tmp_path / "scratch"), "OMP_NUM_THREADS": "1"}
     command = [sys.executable, "-m", "tasks.conversion.worker", str(job / "spec.json")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
-    assert done.returncode == code, done.stderr[-2000:]
-    result = json.loads((job / "result.json").read_text())
-    with store.begin("convert", "key-convert") as workspace:
-        sealed = [part.name for part in workspace.parts()]
-    assert result["exit"] == code
-    if code:
-        assert result["code"] == "gate" and "rounding: KL divergence in nats" in result["reason"] and sealed == []
-    else:
-        assert sealed == ["result"] and result["summary"]["evidence"]["parity"]["checks"]
+    assert done.returncode == 0, done.stderr[-2000:]
+    result, sealed = left(store, job)
+    assert result["exit"] == 0 and sealed == ["result"] and result["summary"]["evidence"]["parity"]["checks"]
+
+
+def test_worker_seals_nothing_that_the_gate_refuses(inputs: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In this process: the one above has a process of its own."""
+    store, job = written_job(inputs, tmp_path, {"dtype": "bfloat16", "rounding": {"max_kl": 0}})
+    monkeypatch.setattr(os, "environ", os.environ.copy())  # the worker settles what its libraries see
+    monkeypatch.setenv("SMOLFLOW_JOB_DIR", str(job))
+    monkeypatch.setenv("SMOLFLOW_SCRATCH", str(tmp_path / "scratch"))
+    assert run_body(JobSpec.read(job / "spec.json"), body) == 76
+    result, sealed = left(store, job)
+    assert (result["exit"], result["code"]) == (76, "gate") and "rounding: KL divergence in nats" in result["reason"] and sealed == []
 
 
 def commit(store: Store, stage: str, folder: Path) -> InputRef:

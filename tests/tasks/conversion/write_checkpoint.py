@@ -1,9 +1,8 @@
-"""Leaves the artifact of a training phase: `write_checkpoint.py FOLDER LAYOUT MODEL`, the last two as JSON; one process a rank."""
+"""Leaves the artifact of a training phase, on one rank or two."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 
 from models import parallel
@@ -17,6 +16,7 @@ import torch.distributed as dist
 
 from tasks.training import checkpoint
 from tasks.training.engine import Engine
+from tests.tasks.conversion.material import model_of
 
 SEED = 11
 
@@ -43,7 +43,7 @@ def write(folder: Path, model: ModelConfig, layout: Layout, rope_theta: float | 
     checkpoint.save(folder / "checkpoint", engine.chunks, engine.optimizer)
 
 
-if __name__ == "__main__":
-    write(Path(sys.argv[1]), ModelConfig.parse(json.loads(sys.argv[3])), Layout.parse(json.loads(sys.argv[2])))
+def split_over_ranks(folder: Path) -> None:
+    """The tests' own model as one of two ranks, in `folder`/trained."""
+    write(folder / "trained", model_of(), Layout(tensor_parallel_size=2, sequence_parallel=True))
     dist.barrier()
-    parallel.destroy()
