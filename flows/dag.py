@@ -66,7 +66,7 @@ def _after_pretraining(plan: Plan, checkpoints: Mapping[str, Node], base: Node, 
     models = posttraining.add(plan, base, tokens, documents)
     final = list(models.values())[-1]
     if plan.recipe.merging is not None:
-        final = merge.add(plan, models, lambda stage: convert.add(plan, checkpoints[stage], tokens, documents, stage))
+        final = merge.add(plan, models, lambda stage: convert.add(plan, checkpoints[stage], tokens, documents, stage), documents)
     posttraining.measure(plan, "release", final, documents, test=True)
     posttraining.vibe(plan, final)
     release.add(plan, final)

@@ -102,19 +102,20 @@ def _require_measured(recipe: Recipe) -> None:
         return
     from tasks.merging import recall_problems, unmeasured
 
-    missing = unmeasured(recipe.merging, recipe.posttraining.evaluation.skills)
+    evaluation = recipe.posttraining.evaluation
+    missing = unmeasured(recipe.merging, evaluation)
     if missing:
         raise GateError(
             f"merge: nothing measures {', '.join(missing)}, which every model of the panel must be measured on",
             where="merging.required_tasks",
-            do=f"name generated skills of posttraining.evaluation.skills ({', '.join(recipe.posttraining.evaluation.skills) or 'none'})",
+            do=f"have posttraining.evaluation measure it, or name what it measures ({', '.join(evaluation.cells()) or 'nothing'})",
         )
-    lost = recall_problems(recipe.merging, [phase.sequence_length for phase in recipe.training.phases])
+    lost = recall_problems(recipe.merging, evaluation, [phase.sequence_length for phase in recipe.training.phases])
     if lost and recipe.waiver("recall") is None:
         raise GateError(
             f"recall: {'; '.join(lost)}",
             where="merging.required_tasks",
-            do="have recall measured and name it; or waive 'recall' with a reason",
+            do="name a task of posttraining.evaluation.tasks that asks for recall over more (ruler, recall_192); or waive 'recall'",
         )
 
 

@@ -7,15 +7,16 @@ from collections.abc import Callable, Mapping
 from flows.plan import Node, Plan, StageKind
 from tasks.merging.requests import MergeRequest
 
-KIND = StageKind("merge", 1, "merge, and choose by the weakest skill", craft="merging")
+KIND = StageKind("merge", 2, "merge, and choose by the weakest skill", craft="merging")
 
 
-def add(plan: Plan, models: Mapping[str, Node], converted: Callable[[str], Node]) -> Node:
+def add(plan: Plan, models: Mapping[str, Node], converted: Callable[[str], Node], curate: Node) -> Node:
     """Every model that a candidate or the panel reads, and the measurements there are of them.
 
     Args:
         models: models by stage, as post-training leaves them.
         converted: the Hugging Face folder of an earlier phase, for a merge with `train-PHASE`.
+        curate: documents; an input where a task is built from held-out text.
     """
     config, post = plan.recipe.merging, plan.recipe.posttraining
     assert config is not None and post is not None
@@ -23,4 +24,5 @@ def add(plan: Plan, models: Mapping[str, Node], converted: Callable[[str], Node]
     parents = {stage: models[stage] if stage in models else converted(stage) for stage in config.stages}
     known = {node.name: node for node in plan}
     measured = {f"measure.{stage}": known[f"measure-{stage}"] for stage in parents if f"measure-{stage}" in known}
-    return plan.add("merge", KIND, request, **parents, **measured)
+    text = {"curate": curate} if any(task.source == "heldout" for task in post.evaluation.named_tasks().values()) else {}
+    return plan.add("merge", KIND, request, **parents, **measured, **text)

@@ -15,7 +15,7 @@ PAIRS = StageKind("pairs", 1, "answers of the model, sorted by a verifier", craf
 PREFERENCE = StageKind("preference", 2, "prefer right answers to wrong ones", craft=CRAFT)
 REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT)
 DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT)
-MEASURE = StageKind("measure", 1, "ask held-out items in both modes", craft=CRAFT)
+MEASURE = StageKind("measure", 2, "ask held-out items and tasks", craft=CRAFT)
 VIBE = StageKind("vibe", 1, "answers for a person to read", craft=CRAFT)
 KINDS = (CHAT, SFT, PAIRS, PREFERENCE, REINFORCEMENT, DISTILLATION, MEASURE, VIBE)
 PRETRAINED = "pretrained"

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from contracts.config import Config, Placement, nearest
+from contracts.config import Config, Placement, leaves, nearest
 from contracts.errors import ConfigError
 from contracts.yaml_text import load_yaml
 from infra.store import Store
@@ -22,7 +22,7 @@ from tasks.conversion.config import ConversionConfig
 from tasks.data.config import DataConfig, TokenizerConfig
 from tasks.evaluation.config import EvaluationConfig
 from tasks.merging.config import MergingConfig
-from tasks.posttraining.config import PostTrainingConfig
+from tasks.posttraining.config import HUB, PostTrainingConfig
 from tasks.training.config import TrainingConfig
 
 WAIVABLE = [
@@ -192,8 +192,22 @@ def _anchored(recipe: Recipe, folder: Path) -> list[str]:
     """Overrides that make relative source paths absolute."""
     mine = recipe.tokenizer.path
     tokenizer = [f"tokenizer.path={json.dumps(str(folder / mine))}"] if mine and (folder / mine).is_dir() else []
-    return tokenizer + [
+    return [*tokenizer, *_chat_anchored(recipe, folder)] + [
         f"data.sources.{index}.path={json.dumps(str(folder / source.path))}"
         for index, source in enumerate(recipe.data.sources)
         if source.kind == "files" and source.path and "://" not in source.path and not Path(source.path).is_absolute()
+    ]
+
+
+def _chat_anchored(recipe: Recipe, folder: Path) -> list[str]:
+    """The same for the conversations of post-training and for a chat template of one's own."""
+    if recipe.posttraining is None:
+        return []
+    post = recipe.posttraining.model_dump(mode="json")
+    paths = [("template.path", post["template"]["path"])] if post["template"]["path"] else []
+    paths += [(path, value) for path, value in leaves(post) if re.fullmatch(r"\w+\.\d+\.(sources|prompts)\.\d+\.uri", path)]
+    return [
+        f"posttraining.{path}={json.dumps(str(folder / value))}"
+        for path, value in paths
+        if "://" not in value and not value.startswith(("generated:", HUB)) and not Path(value).is_absolute()
     ]

@@ -10,22 +10,27 @@ from typing import TYPE_CHECKING
 from contracts.lazy import offered
 
 if TYPE_CHECKING:
+    from tasks.evaluation.chat import Chat
     from tasks.evaluation.compression import model_bits
     from tasks.evaluation.documents import heldout as heldout_texts
     from tasks.evaluation.formulation import recommend_formulation, recommended_samples
     from tasks.evaluation.intervals import bootstrap_difference, wilson
+    from tasks.evaluation.named import NamedTasks, model_for_tasks
     from tasks.evaluation.paired import average_accuracy, difference, require_comparable
     from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds, qualification_problems
     from tasks.evaluation.qualifying import QualifyRequest, qualify
     from tasks.evaluation.results import derive
-    from tasks.evaluation.scores import ACCURACY, BITS, Scores, lower_is_better
+    from tasks.evaluation.scores import ACCURACY, BITS, Answered, Scores, lower_is_better
     from tasks.evaluation.scores import read as read_scores
     from tasks.evaluation.transformers_model import load as load_transformers
 
 __all__ = [
     "ACCURACY",
     "BITS",
+    "Answered",
+    "Chat",
     "MetricQualification",
+    "NamedTasks",
     "QualificationResult",
     "QualifyRequest",
     "Scores",
@@ -38,6 +43,7 @@ __all__ = [
     "load_transformers",
     "lower_is_better",
     "model_bits",
+    "model_for_tasks",
     "qualification_problems",
     "qualify",
     "read_scores",
@@ -49,8 +55,11 @@ __all__ = [
 
 _HOMES = {
     "ACCURACY": "scores",
+    "Answered": "scores",
     "BITS": "scores",
+    "Chat": "chat",
     "MetricQualification": "qualification",
+    "NamedTasks": "named",
     "QualificationResult": "qualification",
     "QualifyRequest": "qualifying",
     "Scores": "scores",
@@ -60,6 +69,7 @@ _HOMES = {
     "derive": "results",
     "difference": "paired",
     "heldout_texts": "documents:heldout",
+    "model_for_tasks": "named",
     "load_transformers": "transformers_model:load",
     "lower_is_better": "scores",
     "model_bits": "compression",

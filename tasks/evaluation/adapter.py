@@ -7,6 +7,7 @@ from typing import Any
 from lm_eval import utils
 from lm_eval.api.model import TemplateLM
 
+from tasks.evaluation.chat import Chat
 from tasks.evaluation.generation import Sampling
 from tasks.evaluation.loading import Model
 
@@ -16,10 +17,10 @@ _ANSWER = 256  # tokens of an answer where the task does not say; lm-eval's own 
 class Adapter(TemplateLM):  # type: ignore[misc]
     """Gives the numbers that lm-eval's HFLM gives for the same model."""
 
-    def __init__(self, model: Model, batch_size: int, seed: int = 0) -> None:
-        """`seed`: of sampled answers."""
+    def __init__(self, model: Model, batch_size: int, seed: int = 0, chat: Chat | None = None) -> None:
+        """`seed`: of sampled answers; `chat`: questions are put as conversations."""
         super().__init__()
-        self._model, self.batch_size, self._seed = model, batch_size, seed
+        self._model, self.batch_size, self._seed, self._chat = model, batch_size, seed, chat
 
     @property
     def eot_token_id(self) -> int:
@@ -30,6 +31,16 @@ class Adapter(TemplateLM):  # type: ignore[misc]
     def max_length(self) -> int:
         """The model's window in tokens."""
         return self._model.facts.window
+
+    @property
+    def tokenizer_name(self) -> str:
+        """What lm-eval names its cache of prompts after."""
+        return self._model.tokenizer.digest
+
+    def apply_chat_template(self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
+        """The prompt of a conversation; without `add_generation_prompt` its last message is the beginning of the answer."""
+        assert self._chat is not None, "lm-eval asks for it only where questions are put as conversations"
+        return self._chat.ask(chat_history, add_generation_prompt)
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **kwargs: Any) -> list[int]:
         """Token ids of the text as it stands."""
@@ -63,12 +74,16 @@ class Adapter(TemplateLM):  # type: ignore[misc]
         """The answer to each (prompt, settings)."""
         found = [""] * len(requests)
         groups: dict[Sampling, list[int]] = {}
-        for number, request in enumerate(requests):
-            groups.setdefault(self._sampling(request.args[1]), []).append(number)
+        prompts = [self.tok_encode(request.args[0]) for request in requests]
+        wanted = [self._sampling(request.args[1]) for request in requests]
+        for number, how in enumerate(wanted):
+            if self._chat is not None:
+                how = self._chat.sampling(how, len(prompts[number]), self.max_length)
+            groups.setdefault(how, []).append(number)
         for how, numbers in groups.items():
-            prompts = [self.tok_encode(requests[number].args[0]) for number in numbers]
-            for number, text in zip(numbers, self._model.generate(prompts, how, self.batch_size), strict=True):
-                found[number] = text
+            texts = self._model.generate([prompts[number] for number in numbers], how, self.batch_size)
+            for number, text in zip(numbers, texts, strict=True):
+                found[number] = text if self._chat is None else self._chat.answer(text, wanted[number].until)
         return found
 
     def _sampling(self, settings: dict[str, Any]) -> Sampling:

@@ -96,7 +96,10 @@ class _Tasks:
 
         own = {name: task for name, task in suite.tasks.items() if task.source == "harness"}
         run.progress(0, _DONE, "reaching for the tasks' data")
-        prepared = harness.from_harness(own, limit=config.items, seed=config.seed, run_generated_code=config.run_generated_code)
+        reader = harness.Reader.of(run.inputs["model"] / "model") if own and "model" in run.inputs else None
+        prepared = harness.from_harness(
+            own, limit=config.items, seed=config.seed, run_generated_code=config.run_generated_code, reader=reader
+        )
         run.progress(0, _DONE, "building items")
         built = items.build(config, run.inputs["curate"], run.sources)
         return cls(built, prepared, left_out)

@@ -27,6 +27,8 @@ class Sampling:
     """Texts that end the answer and are not part of it."""
     seed: int = 0
     """Of the draws."""
+    end: int | None = None
+    """Token that ends the answer; unset: the one that ends a document."""
 
 
 Done = Callable[[int, Sequence[int]], bool]
@@ -52,11 +54,12 @@ def generate(
     def done(row: int, written: Sequence[int]) -> bool:
         return bool(how.until) and any(stop in tokenizer.decode(written) for stop in how.until)
 
+    end = tokenizer.end if how.end is None else how.end
     torch.manual_seed(how.seed)
     with torch.inference_mode():
         for start in range(0, len(order), batch_size):
             batch = order[start : start + batch_size]
-            written = writer([rows[number] for number in batch], how, tokenizer.end, done, facts.device)
+            written = writer([rows[number] for number in batch], how, end, done, facts.device)
             for number, ids in zip(batch, written, strict=True):
                 found[number] = _cut(tokenizer.decode(ids), how.until)
     return found

@@ -7,16 +7,18 @@ import json
 import logging
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any
 
 from contracts.errors import ConfigError, InputError
 from tasks.evaluation.adapter import Adapter
+from tasks.evaluation.chat import Chat
 from tasks.evaluation.formulation import put, recommended_samples
 from tasks.evaluation.loading import Model
 from tasks.evaluation.offline_item import Item
 from tasks.evaluation.scores import Answered, distinct
-from tasks.evaluation.suites import SuiteTask
+from tasks.evaluation.suites import BY_LENGTH, SuiteTask
 
 _FIRST_LINE = 200
 
@@ -32,6 +34,14 @@ class Prepared:
     """Part -> the documents asked; a part that is not among them is asked whole."""
     few_shot: list[str]
     """Ids of the worked examples in every prompt, in order."""
+    decoding: dict[str, float] = field(default_factory=dict)
+    """temperature and top_p of sampled answers; empty: the likeliest is taken."""
+
+    def drawn(self, temperature: float, top_p: float) -> Prepared:
+        """The same with sampled answers."""
+        for part in self.parts.values():
+            part.config.generation_kwargs.update(do_sample=True, temperature=temperature, top_p=top_p)
+        return replace(self, decoding={"temperature": temperature, "top_p": top_p})
 
 
 @dataclass(frozen=True)
@@ -40,6 +50,23 @@ class How:
 
     batch_size: int
     seed: int
+    chat: Chat | None = None
+    """Put every question as a conversation."""
+
+
+@dataclass(frozen=True)
+class Reader:
+    """For whom lm-eval builds items of a given length."""
+
+    tokenizer: Path
+    """Folder of the model's tokenizer."""
+    window: int
+    """Longest sequence in tokens that the model sees."""
+
+    @classmethod
+    def of(cls, folder: Path) -> Reader:
+        """The model of a Hugging Face folder."""
+        return cls(folder, int(json.loads((folder / "config.json").read_text())["max_position_embeddings"]))
 
 
 def from_items(name: str, task: SuiteTask, items: Sequence[Item]) -> Prepared:
@@ -47,11 +74,17 @@ def from_items(name: str, task: SuiteTask, items: Sequence[Item]) -> Prepared:
     _quiet()
     from lm_eval.api.task import ConfigurableTask
 
-    return Prepared(task, {name: ConfigurableTask(config=put(name, task, items))}, {}, [])
+    made = Prepared(task, {name: ConfigurableTask(config=put(name, task, items))}, {}, [])
+    return made.drawn(task.temperature, task.top_p) if task.samples != 1 else made
 
 
-def from_harness(tasks: Mapping[str, SuiteTask], *, limit: int | None, seed: int, run_generated_code: bool) -> dict[str, Prepared]:
+def from_harness(
+    tasks: Mapping[str, SuiteTask], *, limit: int | None, seed: int, run_generated_code: bool, reader: Reader | None = None
+) -> dict[str, Prepared]:
     """lm-eval's own tasks with their data: from this machine's cache, or from wherever the `datasets` library may look.
+
+    Args:
+        reader: for whom tasks with `lengths` are built; without one they cannot be.
 
     Raises:
         ConfigError: a task would run generated code, which was not allowed.
@@ -66,25 +99,33 @@ def from_harness(tasks: Mapping[str, SuiteTask], *, limit: int | None, seed: int
     if not tasks:
         return {}
     _quiet()
+    import numpy as np
     from lm_eval.tasks import TaskManager
 
     named = any(not isinstance(task.harness[task.formulation], dict) for task in tasks.values())
-    manager = TaskManager(include_defaults=named)  # reading the index of lm-eval's own tasks takes 20 seconds
+    managers: dict[tuple[int, ...], Any] = {}  # one for all tasks but those with lengths: reading lm-eval's index takes 20 seconds
     found: dict[str, Prepared] = {}
     missing: dict[str, str] = {}
     for name, task in tasks.items():
         wanted = task.harness[task.formulation]
         specs = [{"task": name, **wanted}] if isinstance(wanted, dict) else [wanted] if isinstance(wanted, str) else wanted
         try:
-            parts = dict(manager.load(list(specs))["tasks"])
-            found[name] = _prepared(task, parts, min(filter(None, (task.items, limit)), default=None), seed)
+            lengths = _lengths(task, reader)
+            if lengths not in managers:
+                told = {"tokenizer": str(reader.tokenizer), "max_seq_lengths": list(lengths)} if reader and lengths else None
+                managers[lengths] = TaskManager(include_defaults=named, metadata=told)
+            random.seed(seed)  # RULER draws from the global state
+            np.random.seed(seed)
+            parts = dict(managers[lengths].load(list(specs))["tasks"])
+            one = _prepared(task, parts, min(filter(None, (task.items, limit)), default=None), seed)
+            found[name] = one.drawn(task.temperature, task.top_p) if task.samples != 1 else one
         except Exception as error:  # whatever a task's loading code raises: its data is not to be had
             missing[name] = (str(error).strip().splitlines() or [repr(error)])[0][:_FIRST_LINE]
     if missing:
         reasons = "; ".join(f"{name} ({why})" for name, why in missing.items())
         raise InputError(
             f"nothing was run: {len(missing)} of {len(tasks)} tasks cannot be reached: {reasons}",
-            do="fetch their data into this machine's cache where there is a network (HF_HOME), or name others in evaluation.tasks",
+            do="fetch their data into this machine's cache where there is a network (HF_HOME), or name other tasks",
         )
     return found
 
@@ -110,8 +151,6 @@ def _prepared(task: SuiteTask, parts: dict[str, Any], limit: int | None, seed: i
             own = part.fewshot_cfg.samples is not None and part.fewshot_cfg.split is None
             part.sampler = FirstNSampler(list(part.fewshot_docs()))
             shots = [f"{'samples' if own else part.fewshot_cfg.split or 'docs'}/{number}" for number in range(task.few_shot)]
-        if task.samples != 1:
-            part.config.generation_kwargs.update(do_sample=True, temperature=task.temperature, top_p=task.top_p)
     places = [(name, number) for name, part in sorted(parts.items()) for number in range(len(part.eval_docs))]
     if limit is None or limit >= len(places):
         return Prepared(task, parts, {}, shots)
@@ -119,6 +158,25 @@ def _prepared(task: SuiteTask, parts: dict[str, Any], limit: int | None, seed: i
     for name, number in sorted(random.Random(seed).sample(places, limit)):
         chosen.setdefault(name, []).append(number)
     return Prepared(task, {name: part for name, part in parts.items() if name in chosen}, chosen, shots)
+
+
+def _lengths(task: SuiteTask, reader: Reader | None) -> tuple[int, ...]:
+    """Lengths that the model sees.
+
+    Raises:
+        ValueError: none of them, or no tokenizer to build the items with, or one that would run code of its own.
+    """
+    if not task.lengths:
+        return ()
+    if reader is None:
+        raise ValueError("its items are built for a tokenizer, and none was given")
+    config = reader.tokenizer / "tokenizer_config.json"
+    if config.is_file() and "auto_map" in json.loads(config.read_text()):
+        raise ValueError("the tokenizer would run code of its own")
+    found = tuple(length for length in task.lengths if length <= reader.window)
+    if not found:
+        raise ValueError(f"its items have {min(task.lengths):,} tokens and more, and the model sees {reader.window:,}")
+    return found
 
 
 def _samples(one: Prepared) -> int:
@@ -140,7 +198,8 @@ def _ask(model: Model, tasks: Mapping[str, Prepared], how: How) -> dict[str, lis
             if name in one.chosen:
                 chosen[name] = one.chosen[name]
     found = evaluate(
-        lm=Adapter(model, how.batch_size, how.seed),
+        lm=Adapter(model, how.batch_size, how.seed, how.chat),
+        apply_chat_template=how.chat is not None,
         task_dict={"tasks": parts},
         samples=chosen or None,
         bootstrap_iters=0,
@@ -155,11 +214,11 @@ def _ask(model: Model, tasks: Mapping[str, Prepared], how: How) -> dict[str, lis
 
 
 def _answered(one: Prepared, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> Answered:
-    right = [[float(row[one.task.metric]) for row in rows] for rows in rounds]
+    right = [[_right(row, one.task.metric) for row in rows] for rows in rounds]
     first = rounds[0]
     items = distinct(_digest([row["arguments"], row["target"]]) for row in first)
     choices = [len(row["arguments"]) for row in first]
-    generative = one.task.formulation == "generation"
+    generative = one.task.generative
     return Answered(
         items=items,
         right=[sum(values) / len(values) for values in zip(*right, strict=True)],
@@ -170,8 +229,12 @@ def _answered(one: Prepared, rounds: Sequence[Sequence[Mapping[str, Any]]]) -> A
         metric=one.task.metric,
         few_shot=one.few_shot,
         prompts=_digest(items),
-        decoding={"temperature": one.task.temperature, "top_p": one.task.top_p} if one.task.samples != 1 else {},
+        decoding=one.decoding,
     )
+
+
+def _right(row: Mapping[str, Any], metric: str) -> float:
+    return float(row[str(row["doc"]["max_length"])] if metric == BY_LENGTH else row[metric])
 
 
 def _digest(value: Any) -> str:

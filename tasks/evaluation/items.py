@@ -33,17 +33,24 @@ class Items:
     """Tasks that cannot run on this data, and why."""
 
 
-def build(config: EvaluationConfig, curated: Path, sources: list[str]) -> Items:
-    """Items of every task of the suite that has its items from here.
+def build(config: EvaluationConfig, curated: Path | None, sources: list[str], tasks: Mapping[str, SuiteTask] | None = None) -> Items:
+    """Items of every task of the suite, or of `tasks`, that has its items from here.
 
     Code tasks are built from the code sources, the others from the rest, the sources mixed evenly.
+
+    Args:
+        curated: needed by tasks that are built from held-out text.
 
     Raises:
         ConfigError: a generator has not so many different items.
     """
-    tasks = config.chosen_suite().tasks
+    tasks = config.chosen_suite().tasks if tasks is None else tasks
     items = Items()
-    _from_text({name: task for name, task in tasks.items() if task.source == "heldout"}, config, curated, sources, items)
+    from_text = {name: task for name, task in tasks.items() if task.source == "heldout"}
+    if from_text and curated is None:
+        items.left_out.update(dict.fromkeys(from_text, "it is built from held-out text, and there is none"))
+    elif curated is not None:
+        _from_text(from_text, config, curated, sources, items)
     for name, task in tasks.items():
         if task.source == "generated":
             items.kept[name] = list(GENERATORS[name](random.Random(f"{config.seed} {name}"), _wanted(config, task)))

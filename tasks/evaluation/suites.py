@@ -11,11 +11,13 @@ from pydantic import Field, model_validator
 from contracts.config import Config, nearest
 from contracts.yaml_text import load_yaml
 
-__all__ = ["Formulation", "Suite", "SuiteTask", "find"]
+__all__ = ["BY_LENGTH", "Formulation", "Suite", "SuiteTask", "find", "named_task"]
 
 Formulation = Literal["cloze", "multiple_choice", "generation"]
 """cloze: every choice is a continuation, ranked by its log-probability; multiple_choice: the choices stand in the prompt, their letters are
 ranked; generation: the answer is written and compared."""
+BY_LENGTH = "by_length"
+"""The measure of RULER's items: lm-eval names it by the length that an item was built to."""
 _FILE = Path(__file__).with_name("suites.yaml")
 
 
@@ -44,6 +46,15 @@ class SuiteTask(Config):
     """Share of the probability mass to sample from."""
     runs_code: bool = False
     """Whether scoring runs what the model wrote."""
+    lengths: list[int] = Field([])
+    """Lengths in tokens, by the model's own tokenizer, to which lm-eval builds the items; longer ones than the model sees are left out."""
+    recall: int = Field(0, ge=0)
+    """Tokens, about, over which the task asks for what stands in the context; 0: it asks for something else."""
+
+    @property
+    def generative(self) -> bool:
+        """Whether the answer is written; else choices are ranked by their likelihood."""
+        return self.formulation == "generation"
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
@@ -110,6 +121,21 @@ def find(name: str, version: int) -> Suite:
             f"write suite_version: {suite.version} and measure both sides again"
         )
     return suite
+
+
+def named_task(name: str) -> SuiteTask:
+    """A task of any suite, as the first suite in the file that has it puts it.
+
+    Raises:
+        ValueError: no suite has it.
+    """
+    known: dict[str, SuiteTask] = {}
+    for suite in _suites().values():
+        known = suite.tasks | known
+    if name in known:
+        return known[name]
+    elsewhere = next((suite.elsewhere[name] for suite in _suites().values() if name in suite.elsewhere), None)
+    raise ValueError(f"no suite has the task '{name}'{f' ({elsewhere})' if elsewhere else nearest(name, list(known))}")
 
 
 @cache

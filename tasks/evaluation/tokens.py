@@ -34,6 +34,6 @@ class TextTokenizer:
         first = encoded.offsets[0][1] if encoded.ids else 0
         return list(encoded.ids), len(text[first:].encode())
 
-    def decode(self, ids: Sequence[int]) -> str:
-        """The text of `ids` without special tokens."""
-        return str(self._fast.decode(list(ids), skip_special_tokens=True))
+    def decode(self, ids: Sequence[int], special: bool = False) -> str:
+        """The text of `ids`, special tokens left out unless they are wanted."""
+        return str(self._fast.decode(list(ids), skip_special_tokens=not special))

@@ -28,12 +28,20 @@ class VllmModel:
         """As `Model.generate`."""
         from lm_eval.api.instance import Instance
 
-        settings = {"until": list(how.until), "max_gen_toks": how.new_tokens, "do_sample": how.temperature > 0, "seed": how.seed}
+        ends = [] if how.end is None else [self.tokenizer.decode([how.end], special=True)]
+        settings = {"until": [*how.until, *ends], "max_gen_toks": how.new_tokens, "do_sample": how.temperature > 0, "seed": how.seed}
         settings |= {"temperature": how.temperature, "top_p": how.top_p} if how.temperature > 0 else {"temperature": 0.0}
-        texts = [self.tokenizer.decode(prompt) for prompt in prompts]
+        texts = [self.tokenizer.decode(prompt, special=True) for prompt in prompts]
         return list(
             self._lm.generate_until([Instance("generate_until", {}, (text, dict(settings)), 0) for text in texts], disable_tqdm=True)
         )
+
+    def close(self) -> None:
+        """Give the device's memory back: the engine ends."""
+        engine = getattr(getattr(self._lm.model, "llm_engine", None), "engine_core", None)
+        if engine is not None:
+            engine.shutdown()
+        self._lm.model = None
 
 
 def load(folder: Path, dtype: str, seed: int) -> VllmModel:

@@ -22,6 +22,7 @@ from tasks.merging.requests import MergeRequest
 from tasks.posttraining import MeasureRequest, SkillScores, measure_skills, read_skills
 
 PANEL, SKILLS = "panel.json", "skills.json"
+CURATE = "curate"
 MEASURED = "measure."
 """Prefix of the role of a parent's measurement."""
 MODEL_FILES = ("config.json", "generation_config.json", "chat_template.jinja", "tokenizer*", "special_tokens_map.json", "added_tokens.json")
@@ -34,7 +35,7 @@ def merge_and_choose(request: MergeRequest, inputs: Mapping[str, Path], out: Pat
     One candidate lies on disk at a time: what is merged is measured and removed, and the winner is merged again, to the same bytes.
 
     Args:
-        inputs: `STAGE` and `measure.STAGE` as `MergeRequest` says.
+        inputs: `STAGE`, `measure.STAGE` and `curate` as `MergeRequest` says.
 
     Raises:
         ConfigError: an input is missing, or something required that no evaluation of this line measures.
@@ -121,18 +122,21 @@ class _Contest:
     def _enter(self, name: str, scores: SkillScores, candidate: Candidate | None = None, seconds: float = 0.0) -> None:
         self.scores[name] = scores
         how = said(candidate) if candidate else ""
-        cells = dict(scores.of(self._request.merging.answers))
+        cells = {**scores.of(self._request.merging.answers), **scores.of_tasks()}
         self.contestants.append(Contestant(name=name, merged=candidate is not None, how=how, cells=cells, seconds=seconds))
 
     def _measured(self, name: str, folder: Path) -> SkillScores:
-        request = MeasureRequest(template=self._request.template, evaluation=self._request.evaluation, seed=self._request.seed)
+        request = MeasureRequest(
+            template=self._request.template, evaluation=self._request.evaluation, seed=self._request.seed, heldout_bytes=0
+        )
         place = self._scratch / f"{name}.measured"
         place.mkdir(parents=True)
 
         def tick(done: float, total: float, note: str = "") -> None:
             self._note(f"{name}: {note}")
 
-        measure_skills(request.model_dump(mode="json"), {"model": folder}, place, tick)
+        text = {CURATE: self._inputs[CURATE]} if CURATE in self._inputs else {}
+        measure_skills(request.model_dump(mode="json"), {"model": folder, **text}, place, tick)
         return read_skills(place)
 
     def _note(self, note: str) -> None:
@@ -143,12 +147,12 @@ def _require(request: MergeRequest, inputs: Mapping[str, Path]) -> None:
     missing = [stage for stage in request.merging.stages if stage not in inputs]
     if missing:
         raise ConfigError(f"no model of {', '.join(missing)} was given", where="merge", do="run these stages first")
-    gaps = unmeasured(request.merging, request.evaluation.skills)
+    gaps = unmeasured(request.merging, request.evaluation)
     if gaps:
         raise ConfigError(
             f"nothing measures {', '.join(gaps)}, which every model of the panel must be measured on",
             where="merging.required_tasks",
-            do=f"name what posttraining.evaluation.skills has ({', '.join(request.evaluation.skills) or 'none'})",
+            do=f"name what posttraining.evaluation measures ({', '.join(request.evaluation.cells()) or 'nothing'})",
         )
 
 

@@ -24,15 +24,15 @@ class Share(Config):
 
     items: int = Field(ge=1)
     """Items asked."""
-    correct: int = Field(ge=0)
-    """Right answers."""
+    correct: float = Field(ge=0)
+    """Right answers; of an item with several attempts the share that is right counts."""
     low: float
     """Lower end of the interval."""
     high: float
     """Upper end of the interval."""
 
     @classmethod
-    def of(cls, correct: int, items: int, confidence: float = CONFIDENCE) -> Self:
+    def of(cls, correct: float, items: int, confidence: float = CONFIDENCE) -> Self:
         """With its interval (Wilson 1927)."""
         low, high = wilson(correct, items, confidence)
         return cls(items=items, correct=correct, low=low, high=high)
@@ -41,10 +41,6 @@ class Share(Config):
     def value(self) -> float:
         """The share itself."""
         return self.correct / self.items
-
-
-Cells = Mapping[str, tuple[int, int]]
-"""`SKILL/MODE` or a task -> (right answers, items)."""
 
 
 class Contestant(Config):
@@ -56,8 +52,8 @@ class Contestant(Config):
     """A merge; else a parent as it is."""
     how: str = ""
     """What was merged with what, in words."""
-    cells: dict[str, tuple[int, int]]
-    """Cell -> (right answers, items)."""
+    cells: dict[str, tuple[float, int]]
+    """`SKILL/MODE`, `TASK/MODE` or `TASK` -> (right answers, items)."""
     seconds: float = 0.0
     """What merging it took."""
 
@@ -169,7 +165,7 @@ def merge_problems(evidence: Mapping[str, Any], config: MergingConfig) -> list[s
 
 
 def _required(contestants: Sequence[Contestant], named: Sequence[str]) -> list[str]:
-    """Cells that decide; a skill stands for all its modes that anybody was measured in."""
+    """Cells that decide; a skill or task stands for all its modes that anybody was measured in."""
     measured = list(dict.fromkeys(cell for one in contestants for cell in one.cells))
     found = [[cell for cell in measured if cell == name or cell.partition("/")[0] == name] or [name] for name in named]
     return list(dict.fromkeys(cell for cells in found for cell in cells)) or measured
@@ -178,14 +174,14 @@ def _required(contestants: Sequence[Contestant], named: Sequence[str]) -> list[s
 def _standing(one: Contestant, required: Sequence[str], confidence: float) -> Standing:
     cells = {name: Share.of(*counted, confidence) for name, counted in one.cells.items()}
     there = [name for name in required if name in cells]
-    pooled = [sum(one.cells[name][side] for name in there) for side in (0, 1)]
+    right, items = sum(one.cells[name][0] for name in there), sum(one.cells[name][1] for name in there)
     return Standing(
         name=one.name,
         merged=one.merged,
         how=one.how,
         cells=cells,
         weakest=min(there, key=lambda name: cells[name].low, default=""),
-        pooled=Share.of(pooled[0], pooled[1], confidence) if there else None,
+        pooled=Share.of(right, items, confidence) if there else None,
         missing=[name for name in required if name not in cells],
         level=False,
         seconds=one.seconds,

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import get_args
 
 from tasks.merging.config import MergingConfig
-from tasks.posttraining.config import Mode
-
-RECALL = ("ruler", "niah", "needle", "recall")
-"""Parts of names of tasks that ask for recall over a long context."""
+from tasks.posttraining.config import ChatEvaluation
 
 
-def recall_problems(config: MergingConfig, sequence_lengths: Sequence[int]) -> list[str]:
-    """Empty, or what is missing: a line with a long-context phase must measure recall on every candidate.
+def recall_problems(config: MergingConfig, evaluation: ChatEvaluation, sequence_lengths: Sequence[int]) -> list[str]:
+    """Empty, or what is missing: a line with a long-context phase must measure recall beyond its first context on every candidate.
 
     SmolLM3's preference training lowered RULER unnoticed by its other evaluations (Smol Training Playbook, model merging).
 
@@ -21,15 +17,18 @@ def recall_problems(config: MergingConfig, sequence_lengths: Sequence[int]) -> l
         sequence_lengths: of the training phases, in order, in tokens.
     """
     longest = max(sequence_lengths, default=0)
-    if not sequence_lengths or longest <= sequence_lengths[0] or any(part in name for name in config.required_tasks for part in RECALL):
+    if not sequence_lengths or longest <= sequence_lengths[0]:
         return []
-    return [
-        f"training goes from {sequence_lengths[0]:,} to {longest:,} tokens, and merging.required_tasks names nothing that asks for recall "
-        f"over them ({', '.join(RECALL)})"
-    ]
+    required = {name.partition("/")[0] for name in config.required_tasks or evaluation.tasks}
+    reached = max((task.recall for name, task in evaluation.named_tasks().items() if name in required), default=0)
+    if reached > sequence_lengths[0]:
+        return []
+    asked = f"asks for recall over no more than {reached:,}" if reached else "asks for no recall"
+    return [f"training goes from {sequence_lengths[0]:,} to {longest:,} tokens, and what decides the merge {asked}"]
 
 
-def unmeasured(config: MergingConfig, skills: Sequence[str]) -> list[str]:
-    """What is required of the panel and nothing measures: all but the generated skills, and their cells `SKILL/MODE`."""
-    cells = {*skills, *(f"{skill}/{mode}" for skill in skills for mode in get_args(Mode))}
-    return [name for name in config.required_tasks if name not in cells]
+def unmeasured(config: MergingConfig, evaluation: ChatEvaluation) -> list[str]:
+    """What is required of the panel and nothing measures: neither a skill or task of the evaluation nor one of their cells `NAME/MODE`."""
+    cells = evaluation.cells()
+    known = {*cells, *(cell.partition("/")[0] for cell in cells)}
+    return [name for name in config.required_tasks if name not in known]

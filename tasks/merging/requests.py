@@ -11,7 +11,7 @@ class MergeRequest(Config):
     """Body config of the stage `merge`.
 
     Inputs: `STAGE` is the artifact of each stage that the candidates and the panel read, and `measure.STAGE` that of its measurement, where
-    there is one: a parent is not measured twice.
+    there is one: a parent is not measured twice. `curate` holds the documents, where a task is built from held-out text.
     """
 
     merging: MergingConfig

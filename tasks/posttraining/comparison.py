@@ -12,7 +12,7 @@ from typing import Literal, NamedTuple
 import numpy as np
 
 from tasks.evaluation import bootstrap_difference
-from tasks.posttraining.skill_scores import DECODINGS, Cell, Decoding, HeldoutText, SkillScores, require_same_questions
+from tasks.posttraining.skill_scores import DECODINGS, Decoding, HeldoutText, SkillScores, require_same_questions
 
 Verdict = Literal["gain", "no gain outside its interval", "loss"]
 POOLED = "all"
@@ -23,7 +23,8 @@ class Change(NamedTuple):
     """One figure before and after a stage, with the paired interval of its difference."""
 
     name: str
-    """`add/think/greedy`, `all/sampled` (mean over skills and modes), or `bits per byte/SOURCE`."""
+    """`add/think/greedy`, `all/sampled` (mean over skills and modes), a task's `TASK` or `TASK/MODE`, `all/tasks` (their mean), or
+    `bits per byte/SOURCE`."""
     before: float
     after: float
     low: float | None
@@ -39,7 +40,7 @@ class Change(NamedTuple):
 
 
 def compare(before: SkillScores, after: SkillScores, confidence: float = 0.95) -> list[Change]:
-    """Every figure of two models: pooled over skills and modes first, then cell by cell, then bits per byte where both have it.
+    """Every figure of two models: pooled over skills and modes first, then cell by cell, tasks, and bits per byte where both have it.
 
     Intervals are a paired bootstrap over the items: what is difficult for both cancels.
 
@@ -47,8 +48,12 @@ def compare(before: SkillScores, after: SkillScores, confidence: float = 0.95) -
         InputError: they were asked other questions.
     """
     require_same_questions([before, after])
-    found = [_accuracy(f"{POOLED}/{decoding}", *_cells(before, after, decoding), confidence) for decoding in DECODINGS]
-    found += [_accuracy(one.name, [one], [other], confidence) for one, other in zip(before.cells, after.cells, strict=True)]
+    found = [_accuracy(f"{POOLED}/{decoding}", _right(before, decoding), _right(after, decoding), confidence) for decoding in DECODINGS]
+    cells = zip(before.cells, after.cells, strict=True)
+    found += [_accuracy(one.name, [one.correct], [other.correct], confidence) for one, other in cells]
+    tasks = [(name, one.right, after.tasks[name].right) for name, one in before.tasks.items()]
+    found += [_accuracy(f"{POOLED}/tasks", [one for _, one, _ in tasks], [other for _, _, other in tasks], confidence)] if tasks else []
+    found += [_accuracy(name, [one], [other], confidence) for name, one, other in tasks]
     return found + [
         _bits(name, before.text[name], after.text[name], confidence)
         for name in before.text
@@ -60,7 +65,8 @@ def regression_problems(before: SkillScores, after: SkillScores, max_regression:
     """The gate after a training stage: empty, or a sentence for each way of answering in which too much was lost.
 
     Refused is a mean accuracy over skills and modes, greedy or sampled, that fell by more than `max_regression` and whose interval lies
-    below 0: a fall within the noise of the items stops nobody. A tolerance of 1 lets a specialist forget the rest.
+    below 0: a fall within the noise of the items stops nobody. A tolerance of 1 lets a specialist forget the rest. Tasks are held to the
+    same one by one: the fall of SmolLM3's long-context recall was hidden by everything else (Smol Training Playbook, model merging).
     """
     changes, problems = compare(before, after, confidence), []
     for decoding in DECODINGS:
@@ -73,21 +79,25 @@ def regression_problems(before: SkillScores, after: SkillScores, max_regression:
             f"held-out accuracy ({decoding}) fell from {mean.before:.3f} to {mean.after:.3f}, by more than {max_regression:.3f} (most in"
             f" {worst.name}: {worst.before:.3f} to {worst.after:.3f}); lower the learning rate, or start from an earlier checkpoint"
         )
-    return problems
+    lost = [one for one in changes if one.name in before.tasks and one.verdict == "loss" and -one.difference > max_regression]
+    return problems + [
+        f"{one.name} fell from {one.before:.3f} to {one.after:.3f}, by more than {max_regression:.3f}; keep data for it in the step, or"
+        " merge with a model that has it"
+        for one in lost
+    ]
 
 
-def _cells(before: SkillScores, after: SkillScores, decoding: Decoding) -> tuple[list[Cell], list[Cell]]:
-    one, other = ([cell for cell in scores.cells if cell.decoding == decoding] for scores in (before, after))
-    return one, other
+def _right(scores: SkillScores, decoding: Decoding) -> list[Sequence[float]]:
+    return [cell.correct for cell in scores.cells if cell.decoding == decoding]
 
 
-def _accuracy(name: str, before: Sequence[Cell], after: Sequence[Cell], confidence: float) -> Change:
+def _accuracy(name: str, before: Sequence[Sequence[float]], after: Sequence[Sequence[float]], confidence: float) -> Change:
     groups = [
-        ((np.array(new.correct, float), np.ones(new.items)), (np.array(old.correct, float), np.ones(old.items)))
+        ((np.array(new, float), np.ones(len(new))), (np.array(old, float), np.ones(len(old))))
         for old, new in zip(before, after, strict=True)
     ]
     interval = bootstrap_difference(groups, confidence=confidence, resamples=RESAMPLES, seed=0) if groups else None
-    was, now = (sum(cell.accuracy for cell in side) / max(1, len(side)) for side in (before, after))
+    was, now = (sum(sum(right) / max(1, len(right)) for right in side) / max(1, len(side)) for side in (before, after))
     return _change(name, was, now, interval, sign=1)
 
 

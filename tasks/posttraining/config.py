@@ -14,6 +14,7 @@ from pydantic import Field, model_validator
 from contracts.config import Config, Gate, Placement
 from tasks.posttraining import presets
 from tasks.posttraining.chat_config import HUB, ChatLint, ChatSource, ChatTemplate, Mode
+from tasks.posttraining.evaluation_config import ChatEvaluation
 
 __all__ = [
     "HUB", "Alarms", "AnyStep", "ChatEvaluation", "ChatLint", "ChatSource", "ChatTemplate", "DistillationConfig", "Lora", "Mode",
@@ -300,29 +301,6 @@ class DistillationConfig(Step):
     def models(self) -> list[str]:
         """Steps whose models it reads: its parent's, and the teacher's where that is one."""
         return [self.parent] if self.teacher.startswith(HUB) else [self.parent, self.teacher]
-
-
-class ChatEvaluation(Config):
-    """What every model after pretraining is measured with, held out from all of them."""
-
-    skills: list[str] = Field(default_factory=list)
-    """Generated skills, by name; answered greedily and sampled, in both modes."""
-    items: int = Field(default=200, ge=1)
-    """Held-out items per skill and mode."""
-    max_answer_tokens: int = Field(default=48, ge=1)
-    """Longest answer to an item."""
-    tasks: list[str] = Field(default_factory=list)
-    """Names of lm-eval tasks."""
-    attempts: dict[str, int] = Field(default_factory=dict)
-    """Answers per question (average at k) for tasks with fewer than about 2,000 questions."""
-    temperature: float = Field(default=0.6, ge=0)
-    """Sampling temperature of lm-eval tasks (generated skills are sampled at 1)."""
-    top_p: float = Field(default=0.95, gt=0, le=1)
-    """Nucleus of lm-eval tasks."""
-    strip_reasoning: bool = True
-    """Score what follows the reasoning alone."""
-    batch_size: Placement[int] = Field(default=256, ge=1)
-    """Prompts answered side by side."""
 
 
 AnyStep = SftConfig | PreferenceConfig | ReinforcementConfig | DistillationConfig

@@ -1,4 +1,4 @@
-"""The stage `measure-STAGE`: held-out items of generated skills, asked in both modes, answered greedily and sampled.
+"""The stage `measure-STAGE`: held-out items of generated skills, asked in both modes, answered greedily and sampled; and tasks of suites.
 
 Every model after pretraining is measured alike, the base too, with the same items: so each stage can be compared with the one before.
 """
@@ -13,13 +13,14 @@ from contracts.config import digest
 from contracts.errors import ConfigError
 from infra.job import Progress, Summary
 from tasks.data import Item, heldout_items, sources_in
-from tasks.evaluation import heldout_texts, load_transformers, model_bits, wilson
+from tasks.evaluation import Answered, heldout_texts, load_transformers, model_bits, wilson
 from tasks.posttraining.chat_requests import MeasureRequest
 from tasks.posttraining.config import ChatTemplate, Mode
 from tasks.posttraining.conversation import Sample
 from tasks.posttraining.sampling import Answer, Sampler
 from tasks.posttraining.skill_rows import question
 from tasks.posttraining.skill_scores import DECODINGS, Cell, Decoding, HeldoutText, SkillScores
+from tasks.posttraining.task_answers import answer_tasks, prepare_tasks
 from tasks.posttraining.verifiers import grade, reflections
 
 MODES: tuple[Mode, ...] = ("think", "no_think")
@@ -37,25 +38,31 @@ def measure(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, pr
 
     Raises:
         ConfigError: no skill to measure, one that nobody generates, or more items than are held out.
-        InputError: a model or tokenizer that cannot be used.
+        InputError: a model or tokenizer that cannot be used, or a task whose items cannot be had; nothing has been asked then.
     """
     request = MeasureRequest.parse(config, "measure")
     if not request.evaluation.skills:
         raise ConfigError("no skill to measure", where="posttraining.evaluation.skills", do="name some, for example [add, reverse]")
     items = {skill: heldout_items(skill, request.evaluation.items, request.seed, request.side) for skill in request.evaluation.skills}
+    tasks = prepare_tasks(request, inputs)
     sampler = Sampler.load(inputs["model"], request.template)
     cells, examples = answer_items(sampler, items, request, progress)
     where = {"device": str(sampler.model.device), "precision": str(sampler.model.dtype).removeprefix("torch.")}
     del sampler
+    text = heldout_bits(inputs["model"], inputs["curate"], request) if "curate" in inputs and request.heldout_bytes else {}
+    answered = answer_tasks(tasks, request, inputs["model"], progress) if tasks else {}
     scores = SkillScores(
-        questions=questions_digest(items, request.template, request.evaluation.max_answer_tokens), side=request.side, cells=cells,
-        text=heldout_bits(inputs["model"], inputs["curate"], request) if "curate" in inputs and request.heldout_bytes else {},
+        questions=questions_digest(items, request.template, request.evaluation.max_answer_tokens, answered),
+        side=request.side, cells=cells, tasks=answered,
+        text=text,
         settings={**where, "max_answer_tokens": request.evaluation.max_answer_tokens, "seed": request.seed},
     )  # fmt: skip
     scores.write(out)
     counts = {"items": sum(map(len, items.values())), "answers": sum(cell.items for cell in cells)}
+    counts |= {"task_items": sum(len(one.right) for one in answered.values())} if answered else {}
     progress(1, 1, ", ".join(f"{decoding} {scores.pooled(decoding):.3f}" for decoding in DECODINGS))
-    evidence = {"cells": [_row(cell, request.confidence) for cell in cells], "examples": examples, "side": request.side}
+    evidence: dict[str, Any] = {"cells": [_row(cell, request.confidence) for cell in cells], "examples": examples, "side": request.side}
+    evidence |= {"tasks": {name: _task_row(one, request.confidence) for name, one in answered.items()}} if answered else {}
     return Summary(counts=counts, metrics=_metrics(scores), evidence=evidence)
 
 
@@ -92,10 +99,14 @@ def cell_of(skill: str, mode: Mode, decoding: Decoding, items: Sequence[Item], a
     )  # fmt: skip
 
 
-def questions_digest(items: Mapping[str, Sequence[Item]], template: ChatTemplate, max_tokens: int) -> str:
+def questions_digest(
+    items: Mapping[str, Sequence[Item]], template: ChatTemplate, max_tokens: int, tasks: Mapping[str, Answered] | None = None
+) -> str:
     """Of everything that must be the same for two measurements to be compared."""
     asked = {skill: [item.question for item in found] for skill, found in items.items()}
-    return digest([asked, template.model_dump(mode="json"), max_tokens])[:16]
+    whole: list[Any] = [asked, template.model_dump(mode="json"), max_tokens]
+    named = {name: [one.prompts, one.samples, one.metric, one.decoding] for name, one in (tasks or {}).items()}
+    return digest([*whole, named] if named else whole)[:16]
 
 
 def heldout_bits(folder: Path, curated: Path, request: MeasureRequest) -> dict[str, HeldoutText]:
@@ -121,8 +132,18 @@ def _row(cell: Cell, confidence: float) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def _task_row(one: Answered, confidence: float) -> dict[str, Any]:
+    """A task as tables show it. Of several attempts at an item the share that is right counts; it varies no more than one attempt does."""
+    right, items = sum(one.right), len(one.right)
+    return {
+        "items": items, "attempts": one.samples, "accuracy": right / items, "accuracy_interval": wilson(right, items, confidence),
+        "chance": one.chance, "metric": one.metric,
+    }  # fmt: skip
+
+
 def _metrics(scores: SkillScores) -> dict[str, float]:
     found = {f"accuracy.{decoding}": scores.pooled(decoding) for decoding in DECODINGS}
     found |= {f"format.{decoding}": scores.pooled(decoding, lambda cell: cell.format) for decoding in DECODINGS}
     found |= {f"accuracy.{cell.name.replace('/', '.')}": cell.accuracy for cell in scores.cells}
+    found |= {f"accuracy.{name.replace('/', '.')}": right / items for name, (right, items) in scores.of_tasks().items()}
     return found | {f"bits_per_byte.{name}": value for name, value in scores.bits_per_byte().items()}

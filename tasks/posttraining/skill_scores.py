@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -12,6 +12,7 @@ from pydantic import Field
 from contracts.config import Config
 from contracts.errors import InputError
 from tasks.data import Side
+from tasks.evaluation import Answered
 from tasks.posttraining.config import Mode
 
 FILE = "skills.json"
@@ -79,6 +80,8 @@ class SkillScores(Config):
     """Which held-out items were asked: `validation`, or `test` at release."""
     cells: list[Cell]
     """Skills, modes and decodings."""
+    tasks: dict[str, Answered] = Field(default_factory=dict)
+    """`TASK`, or `TASK/MODE` of one whose answer is written -> its items; empty where none was asked."""
     text: dict[str, HeldoutText] = Field(default_factory=dict)
     """Source -> its held-out text under the model; empty where none was measured."""
     settings: dict[str, str | int | float] = Field(default_factory=dict)
@@ -92,6 +95,10 @@ class SkillScores(Config):
     def of(self, decoding: Decoding) -> dict[str, tuple[int, int]]:
         """`SKILL/MODE` -> (right answers, items)."""
         return {f"{cell.skill}/{cell.mode}": (sum(cell.correct), cell.items) for cell in self.cells if cell.decoding == decoding}
+
+    def of_tasks(self) -> dict[str, tuple[float, int]]:
+        """`TASK` or `TASK/MODE` -> (right answers, items); of several attempts at an item the share that is right counts."""
+        return {name: (sum(one.right), len(one.right)) for name, one in self.tasks.items()}
 
     def bits_per_byte(self) -> dict[str, float]:
         """Source -> bits per byte of its held-out text."""
@@ -121,9 +128,9 @@ def require_same_questions(scores: Sequence[SkillScores]) -> None:
         InputError: they were asked other questions, or in other cells.
     """
     for one in scores[1:]:
-        if one.questions != scores[0].questions or _names(one.cells) != _names(scores[0].cells):
+        if one.questions != scores[0].questions or _names(one) != _names(scores[0]):
             raise InputError("two measurements do not compare: other questions were asked", do="measure both with the same `evaluation`")
 
 
-def _names(cells: Iterable[Cell]) -> list[str]:
-    return [cell.name for cell in cells]
+def _names(scores: SkillScores) -> list[str]:
+    return [*(cell.name for cell in scores.cells), *scores.tasks]

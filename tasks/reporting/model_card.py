@@ -41,6 +41,7 @@ def card_of(
     line, whole = weights_line(manifests, released), ancestry(manifests, released)
     purpose = recipe.get("purpose", {})
     post = [stage for stage in manifests if stage.partition("-")[0] in POST]
+    steps = steps_of(manifests, folders)
     newest: Mapping[str, Any] = max(manifests.values(), key=lambda one: str(one.get("created", "")), default={})
     return Card(
         name=str(recipe["name"]),
@@ -56,7 +57,8 @@ def card_of(
         chat=chat_sources(manifests, [stage for stage in whole if stage in post]),
         settings=settings(manifests, line),
         base=base_rows(manifests),
-        steps=steps_of(manifests, folders),
+        steps=steps,
+        tasks=[cell for step in steps if step.stage == released for cell in step.cells if cell.attempts],
         final=final_of(manifests, folders),
         panel=panel_of(manifests),
         gates=gates(records or {}),
@@ -72,7 +74,7 @@ def render_card(card: Card, manifests: Manifests) -> str:
     room = Environment(
         loader=FileSystemLoader(HERE), undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, autoescape=False, finalize=_plain
     )
-    room.filters.update(share=_share, change=_change, duration=duration)
+    room.filters.update(share=_share, change=_change, duration=duration, figure=_figure)
     shaped = set(weights_line(manifests, card.released))
     text = room.get_template("model_card.md.j2").render(card=card, shaped=shaped, limits=limits_of(card), gains=gains_of(card, shaped))
     return re.sub(r"\n{3,}", "\n\n", text).rstrip() + "\n"
@@ -82,7 +84,7 @@ def gains_of(card: Card, shaped: set[str]) -> list[str]:
     """One sentence for every gain, loss and lack of either, naming the stage it came from; those outside the released model come last."""
     told = [(step, _sentences(step)) for step in card.steps if step.greedy_change or step.sampled_change]
     inside = [one for step, sentences in told if step.stage in shaped for one in sentences]
-    outside = [f"(not in the released model) {one}" for step, sentences in told if step.stage not in shaped for one in sentences]
+    outside = [_Made(f"(not in the released model) {one}") for step, sentences in told if step.stage not in shaped for one in sentences]
     return [*inside, *outside] or ["No step was measured beside its parent."]
 
 
@@ -92,13 +94,17 @@ def limits_of(card: Card) -> list[str]:
     if card.demonstration:
         found.append("Made to show a workflow; it has read far too little text to know anything.")
     shown = card.final or next((step for step in reversed(card.steps) if step.stage == card.released), None)
-    for cell in shown.cells if shown else []:
-        if cell.accuracy.value < POOR:
+    cells = list(shown.cells) if shown else []
+    cells += [one for one in card.tasks if one.skill not in {cell.skill for cell in cells}]
+    for cell in cells:
+        if cell.attempts and cell.accuracy.low is not None and cell.accuracy.low <= cell.chance:
+            found.append(f"{_cell(cell)}: not told from guessing ({_share(cell.accuracy)}, guessing scores {cell.chance:.2f}).")
+        elif cell.accuracy.value < POOR:
             found.append(f"{_cell(cell)}: right in {_share(cell.accuracy)} of {cell.items} held-out items.")
-    cut = [cell for cell in (shown.cells if shown else []) if cell.truncated > 0.02]
+    cut = [cell for cell in cells if cell.truncated is not None and cell.truncated > 0.02]
     found += [f"{_cell(cell)}: {cell.truncated:.1%} of its answers reach the length limit." for cell in cut]
-    if shown:
-        skills = sorted({str(_plain(cell.skill)) for cell in shown.cells})
+    if cells:
+        skills = sorted({str(_plain(cell.skill)) for cell in cells})
         found.append(f"After pretraining it was measured on {', '.join(skills)} alone; what else it can do, or has lost, is not known.")
     found.append("No safety training was done and no safety was measured.")
     if any("not recorded" in one.licences or "not stated" in one.licences for one in card.text):
@@ -109,9 +115,14 @@ def limits_of(card: Card) -> list[str]:
 def _sentences(step: SkillStep) -> list[str]:
     stage, beside = _plain(step.stage), _plain(step.parent)
     found = []
-    for answers, value, change in (("greedy", step.greedy, step.greedy_change), ("sampled", step.sampled, step.sampled_change)):
+    over = "all skills and modes"
+    for answers, value, change, what in (
+        ("greedy", step.greedy, step.greedy_change, over),
+        ("sampled", step.sampled, step.sampled_change, over),
+        ("tasks", step.tasks, step.tasks_change, "mean over tasks"),
+    ):
         if change is not None:
-            found.append(f"**{stage}**, {answers}: {_change(change)}, now {_share(value)} (beside {beside}, all skills and modes).")
+            found.append(f"**{stage}**, {answers}: {_change(change)}, now {_share(value)} (beside {beside}, {what}).")
     told = [cell for cell in step.cells if cell.change is not None and cell.change.outcome != "no gain outside its interval"]
     if told:
         each = "; ".join(f"{_cell(cell)} {_change(cell.change)}, now {_share(cell.accuracy)}" for cell in told)
@@ -120,7 +131,11 @@ def _sentences(step: SkillStep) -> list[str]:
 
 
 def _cell(cell: SkillCell) -> str:
-    return str(_plain(f"{cell.skill}/{cell.mode} {cell.answers}"))
+    return str(_plain(f"{cell.skill}{'/' if cell.mode else ''}{cell.mode} {cell.answers}"))
+
+
+def _figure(value: float | None, digits: int) -> str:
+    return "-" if value is None else f"{value:.{digits}f}"
 
 
 def _share(value: Interval | None) -> str:

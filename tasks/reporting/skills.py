@@ -5,10 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
+
+import numpy as np
 
 from contracts.errors import InputError
-from tasks.evaluation import wilson
+from tasks.evaluation import Answered, bootstrap_difference, wilson
 from tasks.merging import Panel, Share
 from tasks.posttraining import Cell, SkillScores, Vibe, compare, read_skills
 from tasks.posttraining import Change as Compared
@@ -20,6 +22,7 @@ from tasks.reporting.skills_view import Answers, Change, PanelCell, PanelRow, Pa
 MEASURE = "measure"
 SKILLS, PANEL, VIBE = "skills.json", "panel.json", "vibe.json"
 CONFIDENCE = 0.95
+RESAMPLES = 2000
 ANSWERS: tuple[Answers, ...] = ("greedy", "sampled")
 
 
@@ -118,9 +121,14 @@ def _step(stage: str, scores: SkillScores, beside: str, before: SkillScores | No
         sampled=_pooled(scores, "sampled"),
         greedy_change=changes.get("all/greedy"),
         sampled_change=changes.get("all/sampled"),
+        tasks=_mean_over_tasks(scores),
+        tasks_change=changes.get("all/tasks"),
         items=sum(cell.items for cell in greedy),
         formatted=scores.pooled("greedy", lambda cell: cell.format),
-        cells=[_cell(cell, changes.get(cell.name)) for cell in scores.cells],
+        cells=[
+            *(_cell(cell, changes.get(cell.name)) for cell in scores.cells),
+            *(_task(name, one, changes.get(name)) for name, one in scores.tasks.items()),
+        ],
     )
 
 
@@ -150,12 +158,37 @@ def _cell(cell: Cell, change: Change | None) -> SkillCell:
     )
 
 
+def _task(name: str, one: Answered, change: Change | None) -> SkillCell:
+    task, _, mode = name.partition("/")
+    answers: Literal["greedy", "sampled", "ranked"] = "sampled" if one.decoding else "greedy"
+    return SkillCell(
+        skill=task,
+        mode=mode,
+        answers=answers if one.generative else "ranked",
+        accuracy=_share(sum(one.right), len(one.right)),
+        items=len(one.right),
+        attempts=one.samples,
+        chance=one.chance,
+        change=change,
+    )
+
+
+def _mean_over_tasks(scores: SkillScores) -> Interval | None:
+    """Every task counts alike; items are drawn within each."""
+    if not scores.tasks:
+        return None
+    rights = [np.array(one.right, float) for one in scores.tasks.values()]
+    groups = [((right, np.ones(len(right))), (np.zeros(len(right)), np.ones(len(right)))) for right in rights]
+    low, high = bootstrap_difference(groups, confidence=CONFIDENCE, resamples=RESAMPLES, seed=0) or (None, None)
+    return Interval(value=float(np.mean([right.mean() for right in rights])), low=low, high=high)
+
+
 def _pooled(scores: SkillScores, answers: Answers) -> Interval:
     counted = list(scores.of(answers).values())
     return _share(sum(right for right, _ in counted), sum(items for _, items in counted))
 
 
-def _share(right: int, items: int) -> Interval:
+def _share(right: float, items: int) -> Interval:
     low, high = wilson(right, items, CONFIDENCE) if items else (None, None)
     return Interval(value=right / max(1, items), low=low, high=high)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from html import escape
+from typing import Literal
 
 from tasks.ablation import Outcome as Verdict
 from tasks.reporting.axes import Axis, short
@@ -20,25 +21,28 @@ FIRST: Verdict = "under-powered"
 
 
 def skills_plot(steps: Sequence[SkillStep]) -> str:
-    """A row for each model, two lanes: greedy answers above, sampled ones below; a whisker for the Wilson interval, a small ring where
-    the parent stood. SVG text; empty where nothing was measured.
+    """A row for each model, two lanes: greedy answers above, sampled ones below, and a third for the mean over tasks where any were asked;
+    a whisker for the interval, a small ring where the parent stood. SVG text; empty where nothing was measured.
     """
     if not steps:
         return ""
     x = Axis(0.0, 1.0, LABEL, WIDTH - RIGHT)
-    height = TOP + ROW * len(steps)
+    tall = ROW + (LANE if any(step.tasks for step in steps) else 0)
+    height = TOP + tall * len(steps)
     depths = depths_of(steps)
     before = {step.stage: step for step in steps}
-    body = [_legend(), _scale(x, height)]
+    body = [_legend(), _scale(x, height, tall > ROW)]
     for index, step in enumerate(steps):
-        top = TOP + ROW * index
+        top = TOP + tall * index
         body.append(f'<line class="grid" x1="24" x2="{WIDTH - 8}" y1="{top}" y2="{top}"/>' if index else "")
         body.append(_label(step, depths[step.stage], top))
         parent = before.get(step.parent)
-        lanes: list[tuple[Answers, Interval, Change | None, Interval | None]] = [
+        lanes: list[tuple[Answers | Literal["tasks"], Interval, Change | None, Interval | None]] = [
             ("greedy", step.greedy, step.greedy_change, parent.greedy if parent else None),
             ("sampled", step.sampled, step.sampled_change, parent.sampled if parent else None),
         ]
+        if step.tasks is not None:
+            lanes.append(("tasks", step.tasks, step.tasks_change, parent.tasks if parent else None))
         for lane, row in enumerate(lanes):
             body.append(_lane(*row, x, top + 21 + LANE * lane))
     return frame("Held-out accuracy from base to merge", height + 44, body, least=820)
@@ -86,7 +90,7 @@ def _label(step: SkillStep, depth: int, top: float) -> str:
     )
 
 
-def _lane(answers: Answers, value: Interval, change: Change | None, before: Interval | None, x: Axis, y: float) -> str:
+def _lane(answers: Answers | Literal["tasks"], value: Interval, change: Change | None, before: Interval | None, x: Axis, y: float) -> str:
     verdict = LOOK[change.outcome] if change else FIRST
     look, at = LOOKS[verdict], x.at(value.value)
     out = []
@@ -115,12 +119,13 @@ def _interval(value: Interval) -> str:
     return f"{value.value:.3f} [{value.low:.3f}, {value.high:.3f}]"
 
 
-def _scale(x: Axis, base: float) -> str:
+def _scale(x: Axis, base: float, tasks: bool) -> str:
+    said = "share of right answers to held-out items, all skills and modes" + ("; mean over tasks" if tasks else "")
     out = [f'<line class="axis" x1="{LABEL}" x2="{WIDTH - RIGHT}" y1="{base}" y2="{base}"/>']
     for value in x.ticks(5):
         out.append(f'<line class="grid" x1="{x.at(value)}" x2="{x.at(value)}" y1="{TOP - 6}" y2="{base}"/>')
         out.append(text(x.at(value), base + 16, short(value), "tick", "middle"))
-    out.append(text(WIDTH - RIGHT, base + 34, "share of right answers to held-out items, all skills and modes", "note", "end"))
+    out.append(text(WIDTH - RIGHT, base + 34, said, "note", "end"))
     return "".join(out)
 
 

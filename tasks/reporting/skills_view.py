@@ -24,24 +24,28 @@ class Change(Config):
 
 
 class SkillCell(Config):
-    """One skill in one mode, answered in one way."""
+    """One skill in one mode, answered in one way; or a task."""
 
     skill: str
-    """Generated skill."""
+    """Generated skill, or task."""
     mode: str
-    """think or no_think."""
-    answers: Answers
-    """The most likely answers, or ones sampled at temperature 1."""
+    """think or no_think; empty where choices are ranked without a conversation."""
+    answers: Answers | Literal["ranked"]
+    """The most likely answers, ones that were sampled (of a skill at temperature 1), or choices ranked by likelihood."""
     accuracy: Interval
     """Share of right answers."""
     items: int
     """Held-out items asked."""
-    formatted: float
-    """Share of answers in the form that was asked for."""
-    truncated: float = 0.0
-    """Share of answers cut by the length limit."""
-    tokens: float = 0.0
-    """Mean length of an answer in tokens."""
+    formatted: float | None = None
+    """Share of answers in the form that was asked for; unset for a task."""
+    truncated: float | None = None
+    """Share of answers cut by the length limit; unset for a task."""
+    tokens: float | None = None
+    """Mean length of an answer in tokens; unset for a task."""
+    attempts: int = 0
+    """Answers taken of each item of a task; 0: it is a skill."""
+    chance: float = 0.0
+    """What guessing scores."""
     change: Change | None = None
     """Against the parent; unset: there is none, or it was not measured here."""
 
@@ -63,12 +67,16 @@ class SkillStep(Config):
     """Against the parent."""
     sampled_change: Change | None = None
     """Against the parent."""
+    tasks: Interval | None = None
+    """Mean accuracy over tasks; unset: none was asked."""
+    tasks_change: Change | None = None
+    """Against the parent."""
     items: int
     """Answers behind each pooled figure."""
     formatted: float
     """Share of greedy answers in the form that was asked for."""
     cells: list[SkillCell] = Field(default_factory=list)
-    """Skill by skill, mode by mode."""
+    """Skill by skill, mode by mode, then task by task."""
 
 
 class PanelCell(Config):

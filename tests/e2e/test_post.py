@@ -43,15 +43,16 @@ def test_each_step_names_its_parent_and_is_compared_with_it(post: Stack) -> None
         shown = post.json("show", found[f"measure-{stage}"])
         assert shown["records"]["gate-regression"]["verdict"] == "passed"
         assert shown["manifest"]["counts"]["answers"] == 2 * 2 * 2 * 16  # skills, modes, greedy and sampled, items
+        assert shown["manifest"]["counts"]["task_items"] == 32 and set(shown["manifest"]["evidence"]["tasks"]) == {"recall_32"}
     panel = manifest(post, found["merge"])["evidence"]["panel"]
-    assert {one["name"] for one in panel["standings"]} == {"half", "sft-main"}
+    assert {one["name"] for one in panel["standings"]} == {"half", "sft-main"} and "recall_32" in panel["required"]
     assert manifest(post, found["measure-release"])["evidence"]["side"] == "test"
 
 
 def test_card_and_report_tell_where_it_comes_from(post: Stack) -> None:
     folder = Path(post.home / "results" / "smoke-post" / "model")
     card = (folder / "README.md").read_text()
-    for words in ("sft-main", "preference-main", "reinforcement-main", "pandas"):
+    for words in ("sft-main", "preference-main", "reinforcement-main", "pandas", "mean over tasks", "recall\\_32"):
         assert words in card, words
     page = Path(post.command("report", "--recipe", "smoke-post").stdout.strip()).read_text()
     assert "Held-out accuracy from base to merge" in page

@@ -12,7 +12,7 @@ import pytest
 from contracts.errors import ConfigError, GateError, ResourceError, StageError
 from flows.desk import Desk
 from flows.explain import explain
-from flows.gate import before_the_run
+from flows.gate import before_the_run, require_measured
 from flows.recipe import WAIVABLE, load
 from flows.stage import Watch, already_there, perform
 from infra.store import ArtifactMissing
@@ -131,11 +131,18 @@ def test_a_merge_judged_by_what_nothing_measures_is_refused_before_the_run(named
         list(before_the_run(Desk.of("smoke-post", [f"merging.required_tasks=[add/think, reverse, {named}]"]), "cpu"))
 
 
+def test_the_merge_of_smollm3_is_judged_by_what_it_measures() -> None:
+    require_measured(load("smollm3-3b"))
+    with pytest.raises(GateError, match="merge: nothing measures ruler,"):
+        require_measured(load("smollm3-3b", ["posttraining.evaluation.tasks=[gsm_plus]", "posttraining.evaluation.attempts={}"]))
+
+
 @pytest.mark.usefixtures("site")
 def test_a_longer_context_without_recall_in_the_panel_is_refused_until_waived() -> None:
     longer = ["model.max_sequence_length=256", "training.phases.decay.sequence_length=256"]
-    with pytest.raises(GateError, match=r"recall: training goes from 128 to 256 tokens"):
+    with pytest.raises(GateError, match=r"recall: training goes from 128 to 256 tokens.* no more than 32"):
         list(before_the_run(Desk.of("smoke-post", longer), "cpu"))
+    list(before_the_run(Desk.of("smoke-post", [*longer, "posttraining.evaluation.tasks=[recall_192]"]), "cpu"))
     list(before_the_run(Desk.of("smoke-post", [*longer, "waivers=[{gate: recall, reason: nothing here measures it}]"]), "cpu"))
 
 

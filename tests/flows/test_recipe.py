@@ -59,3 +59,14 @@ def test_relative_source_path_is_taken_from_the_recipes_folder(tmp_path: Path) -
     path = tmp_path / "mine.yaml"
     path.write_text(document.to_yaml())
     assert load(str(path)).data.sources[0].path == str(tmp_path / "texts")
+
+
+def test_relative_paths_of_conversations_and_template_are_too_and_all_else_stays(tmp_path: Path) -> None:
+    uris = {"sft.main.sources.0": "chats/a.jsonl", "preference.main.sources.0": "s3://pairs", "reinforcement.main.prompts.0": "hf:a/b@c"}
+    changes = [f"posttraining.{place}.uri={uri}" for place, uri in uris.items()]
+    path = tmp_path / "mine.yaml"
+    path.write_text(load("smoke-post", [*changes, "posttraining.template={kind: file, path: own.jinja}"]).to_yaml())
+    post = load(str(path)).posttraining
+    assert post is not None and post.template.path == str(tmp_path / "own.jinja")
+    assert [one.uri for one in post.sft[0].sources] == [str(tmp_path / "chats/a.jsonl"), "generated:add"]
+    assert (post.preference[0].sources[0].uri, post.reinforcement[0].prompts[0].uri) == ("s3://pairs", "hf:a/b@c")

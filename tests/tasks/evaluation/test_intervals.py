@@ -9,6 +9,7 @@ from tasks.evaluation.intervals import bootstrap_ratio, wilson
 def test_wilson_against_published_values() -> None:
     # Newcombe 1998, Table I, method 3 (score, without continuity correction): 81 of 263
     assert wilson(81, 263, 0.95) == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(80.5, 263, 0.95)[0] < wilson(81, 263, 0.95)[0], "averages of several answers count by their share"
     assert wilson(0, 20, 0.95) == pytest.approx((0.0, 0.1611), abs=1e-4)
 
 

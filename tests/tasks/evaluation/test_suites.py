@@ -9,7 +9,7 @@ from tasks.evaluation.offline import GENERATORS
 from tasks.evaluation.pairs import BUILDERS
 from tasks.evaluation.suites import SuiteTask, find
 
-SUITES = ["bits_per_byte", "offline", "ablation", "smollm3_base", "post_training"]
+SUITES = ["bits_per_byte", "offline", "ablation", "smollm3_base", "post_training", "long_context"]
 
 
 def test_every_task_of_the_offline_suite_has_a_builder() -> None:

@@ -27,7 +27,7 @@ DARE = {
 
 def request(**merging: Any) -> MergeRequest:
     given = {"candidates": [HALF, DARE], "parents": ["sft-a", "sft-b"], "required_tasks": ["add/think"], "output_dtype": "float32"}
-    evaluation = {"skills": ["add"], "items": 6, "max_answer_tokens": 4, "batch_size": 8}
+    evaluation = {"skills": ["add"], "items": 6, "max_answer_tokens": 4, "batch_size": 8, "tasks": ["recall_32"], "task_items": 4}
     return MergeRequest.parse({"merging": given | merging, "template": {"kind": "smollm3"}, "evaluation": evaluation})
 
 
@@ -57,7 +57,9 @@ def test_every_contestant_is_on_the_panel_and_the_simplest_wins_where_all_are_al
     panel = Panel.parse(json.loads((out / "panel.json").read_text()))
     assert {row.name for row in panel.standings} == {"sft-a", "sft-b", "soup-0.25", "soup-0.75", "dare"}
     assert panel.winner in ("sft-a", "sft-b") and "a parent as it is goes before a merge" in panel.why
-    assert all(set(row.cells) == {"add/think", "add/no_think"} and row.cells["add/think"].items == 6 for row in panel.standings)
+    assert all(
+        set(row.cells) == {"add/think", "add/no_think", "recall_32"} and row.cells["add/think"].items == 6 for row in panel.standings
+    )
     assert summary.evidence["made_of"] == [panel.winner] and merge_problems(summary.evidence, request().merging) == []
     assert summary.counts == {"candidates": 3, "contestants": 5, "items": 12}
     winner, left = tensors(family[panel.winner]), tensors(out)

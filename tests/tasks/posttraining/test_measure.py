@@ -9,15 +9,19 @@ from typing import Any
 
 import pytest
 import torch
+from datasets import Dataset
 
 from contracts.errors import ConfigError, InputError
 from tasks.data import heldout_items
 from tasks.data.documents import Document, DocumentWriter
+from tasks.evaluation import Answered, suites
 from tasks.posttraining import Cell, HeldoutRead, SkillScores, compare, read_problems, read_skills, regression_problems
+from tasks.posttraining.config import ChatEvaluation
 from tasks.posttraining.conversation import Sample
 from tasks.posttraining.measure import measure
 from tasks.posttraining.model_folder import load_model, load_renderer
 from tasks.posttraining.skill_rows import question, reply
+from tasks.posttraining.task_answers import scored
 from tests.tasks.data.material import prose, silent
 from tests.tasks.posttraining.answering import TEMPLATE, batch, taught
 from tests.tasks.posttraining.material import say
@@ -74,6 +78,72 @@ def test_a_base_model_is_asked_as_its_children_are(model: Path, knows: Path, tmp
     gains = {change.name: change.verdict for change in compare(base, run(knows, tmp_path / "knows")[0])}
     assert gains["all/greedy"] == gains["add/no_think/greedy"] == "gain"
     assert gains["add/think/greedy"] == "no gain outside its interval"
+
+
+@pytest.fixture
+def sums(monkeypatch: pytest.MonkeyPatch) -> str:
+    """A suite of one task whose answers are written: the sums that the model `knows`."""
+    rows = [{"question": item.question, "answer": item.answer} for item in ITEMS]
+    config = {
+        "custom_dataset": lambda **_: {"test": Dataset.from_list(rows)}, "test_split": "test", "output_type": "generate_until",
+        "doc_to_text": "{{question}}", "doc_to_target": "{{answer}}", "generation_kwargs": {"until": ["sum", "."], "max_gen_toks": 8},
+        "filter_list": [{"name": "n", "filter": [{"function": "regex", "regex_pattern": "is ([0-9]+)"}, {"function": "take_first"}]}],
+        "metric_list": [{"metric": "exact_match", "aggregation": "mean", "higher_is_better": True}],
+    }  # fmt: skip
+    tasks = {"sums": {"harness": {"generation": config}, "formulation": "generation", "metric": "exact_match"}}
+    own = suites.Suite.parse({"name": "own", "version": 1, "does": "", "tasks": tasks})
+    known = suites._suites()
+    monkeypatch.setattr(suites, "_suites", lambda: {**known, "own": own})
+    return "sums"
+
+
+def test_tasks_are_asked_in_conversation_or_ranked_and_stand_beside_the_skills(knows: Path, tmp_path: Path, sums: str) -> None:
+    evaluation = {"tasks": [sums, "recall_32"], "task_items": 8, "attempts": {sums: 2}, "task_answer_tokens": 16, "temperature": 0.1}
+    found, summary = run(knows, tmp_path / "a", evaluation=evaluation)
+    assert list(found.tasks) == ["recall_32", "sums/think", "sums/no_think"]
+    plain, ranked = found.tasks["sums/no_think"], found.tasks["recall_32"]
+    assert plain.right == [1.0] * 8 and plain.samples == 2 and plain.decoding == {"temperature": 0.1, "top_p": 0.95}
+    assert sum(found.tasks["sums/think"].right) < 8, "it never learned to answer after /think"
+    assert ranked.samples == 1 and ranked.chance == 0.25 and len(ranked.right) == 8
+    assert found.of_tasks()["sums/no_think"] == (8.0, 8) and summary.metrics["accuracy.sums.no_think"] == 1.0
+    low, high = summary.evidence["tasks"]["sums/no_think"]["accuracy_interval"]
+    assert 0.6 < low < high == 1.0
+    test, _ = run(knows, tmp_path / "b", evaluation=evaluation, side="test")
+    assert list(test.tasks) == ["recall_32"], "a benchmark that steered the line is not asked again as if nothing had seen it"
+    assert not set(test.tasks["recall_32"].items) & set(ranked.items)
+    assert run(knows, tmp_path / "c")[0].questions != found.questions
+
+
+def test_reasoning_is_not_scored_and_one_that_never_ends_says_nothing() -> None:
+    assert scored("<think>\n1+2=3\n</think>\nThe answer is 3.") == "The answer is 3." and scored("Hello.") == "Hello."
+    assert scored("<think>\nThe answer is 3.") == ""
+
+
+@pytest.mark.parametrize(
+    ("evaluation", "said"),
+    [
+        ({"tasks": ["gsm_pluss"]}, "did you mean 'gsm_plus'"),
+        ({"tasks": ["humaneval"]}, "runs what the model writes"),
+        ({"tasks": ["aime25"], "attempts": {"gsm_plus": 4}}, "'gsm_plus' is no task of `tasks`"),
+        ({"tasks": ["recall_32"], "attempts": {"recall_32": 4}}, "whose answer is written"),
+        ({"tasks": ["aime25"], "attempts": {"aime25": 4}, "temperature": 0}, "several need one above 0"),
+    ],
+)
+def test_tasks_that_cannot_be_asked_are_refused_in_the_recipe(evaluation: dict[str, Any], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        ChatEvaluation.parse(evaluation)
+
+
+def test_a_measurement_says_beforehand_what_it_measures() -> None:
+    evaluation = ChatEvaluation(skills=["add"], tasks=["ruler", "aime25", "recall_32"])
+    assert evaluation.cells() == ["add/think", "add/no_think", "ruler/no_think", "aime25/think", "aime25/no_think", "recall_32"]
+    assert {name: task.samples for name, task in evaluation.named_tasks().items()} == {"ruler": 1, "aime25": "recommended", "recall_32": 1}
+
+
+def test_a_task_that_cannot_be_had_is_said_before_anything_is_asked(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="nothing was run: grammar_pairs"):
+        run(model, tmp_path, evaluation={"tasks": ["grammar_pairs"]})
+    assert not (tmp_path / "skills.json").exists()
 
 
 def test_other_batches_measure_the_same(knows: Path, tmp_path: Path) -> None:
@@ -137,6 +207,26 @@ def test_a_fall_within_the_noise_of_its_items_stops_nobody() -> None:
     before, after = scores({"add/think/greedy": 0.60}, items=20), scores({"add/think/greedy": 0.50}, items=20, seed=1)
     assert regression_problems(before, after, max_regression=0.05) == []
     assert [change.verdict for change in compare(before, after) if change.name == "all/greedy"] == ["no gain outside its interval"]
+
+
+def test_a_task_that_was_lost_stops_the_line_however_good_the_rest(tmp_path: Path) -> None:
+    """Planted: skills rise, and recall over a long context falls (SmolLM3's preference training)."""
+
+    def measured(skill: float, recall: float, seed: int) -> SkillScores:
+        right = [1.0] * round(100 * recall) + [0.25] * (100 - round(100 * recall))  # the share of four answers
+        random.Random(seed).shuffle(right)
+        answered = Answered(items=[str(n) for n in range(100)], right=right, samples=4, generative=True)
+        return scores({"add/think/greedy": skill}, seed=seed).model_copy(update={"tasks": {"ruler/no_think": answered}})
+
+    before, after = measured(0.5, 0.9, 0), measured(0.9, 0.5, 1)
+    (line,) = regression_problems(before, after, max_regression=0.05)
+    assert line.startswith("ruler/no_think fell from 0.925 to 0.625, by more than 0.050")
+    assert regression_problems(before, after, max_regression=0.4) == [] == regression_problems(before, measured(0.5, 0.88, 1), 0.01)
+    assert {"ruler/no_think", "all/tasks"} <= {change.name for change in compare(before, after) if change.verdict == "loss"}
+    after.write(tmp_path)
+    assert read_skills(tmp_path) == after
+    with pytest.raises(InputError, match="other questions were asked"):
+        compare(before, scores({"add/think/greedy": 0.5}))
 
 
 def test_a_gain_and_a_loss_are_told_apart_by_interval() -> None:

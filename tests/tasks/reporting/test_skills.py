@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ET
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from contracts.errors import InputError
-from tasks.posttraining import Vibe
+from tasks.evaluation import Answered
+from tasks.posttraining import SkillScores, Vibe
 from tasks.reporting import build_view, render_report, render_vibe
 from tasks.reporting.lineage import ancestry, weights_line
+from tasks.reporting.model_card import card_of, limits_of, render_card
 from tasks.reporting.skills import final_of, steps_of
 from tasks.reporting.skills_plot import depths_of, in_lineage, skills_plot
 from tasks.reporting.skills_view import SkillStep
@@ -101,6 +104,35 @@ def test_the_picture_says_gain_no_gain_and_loss_in_sign_shape_and_words(measured
         assert text in svg, text
     assert svg.count('class="shape worse"') == 3 and svg.count('class="was"') == 9  # two lanes of four steps, and one of each in the key
     assert "nan" not in svg.lower() and skills_plot([]) == ""
+
+
+def with_tasks(model: str, right: int) -> SkillScores:
+    items = [str(n) for n in range(40)]
+    ranked = Answered(items=items, right=[float(n < right) for n in range(40)], chance=0.25)
+    written = Answered(items=items, right=[(n % 5) / 4 for n in range(40)], samples=4, generative=True, decoding={"temperature": 0.6})
+    return scores(model).model_copy(update={"tasks": {"recall_32": ranked, "aime25<script>/think": written}})
+
+
+def test_tasks_have_their_lane_their_rows_and_their_place_on_the_card(tmp_path: Path) -> None:
+    manifests, folders = run(tmp_path)
+    for stage, right in (("sft-main", 30), ("preference-main", 8)):
+        with_tasks(stage, right).write(folders[f"measure-{stage}"])
+    step = {step.stage: step for step in steps_of(manifests, folders)}["preference-main"]
+    assert step.tasks is not None and step.tasks.value == pytest.approx((0.2 + 0.5) / 2) and step.items == 400
+    assert step.tasks.low is not None and step.tasks.low < step.tasks.value
+    assert step.tasks_change is not None and step.tasks_change.outcome == "loss"
+    ranked, written = step.cells[-2:]
+    assert (ranked.answers, ranked.chance, ranked.attempts, ranked.mode, ranked.formatted) == ("ranked", 0.25, 1, "", None)
+    assert (written.answers, written.attempts, written.mode, written.items) == ("sampled", 4, "think", 40)
+    view = build_view(RECIPE, manifests, folders)
+    ET.fromstring(skills_plot(view.steps))
+    page = render_report(view)
+    assert "aime25<script>" not in page and "guessing 0.25" in page and "40 × 4" in page and "; mean over tasks" in page
+    card = card_of(RECIPE, manifests, folders, "preference-main")
+    text = render_card(card, manifests)
+    assert "| mean over tasks | tasks against its parent |" in text and "### Tasks of the released model" in text
+    assert re.search(r"\| recall\\_32 \| - \| ranked \| 0\.200 \[", text) and "aime25<script>" not in text
+    assert "recall\\_32 ranked: not told from guessing" in " ".join(limits_of(replace(card, final=None)))
 
 
 def test_the_report_has_the_picture_the_panel_and_the_vibe_check(tmp_path: Path) -> None:
