@@ -10,7 +10,7 @@ import yaml
 
 from contracts.errors import ConfigError
 from deployments.output import as_json, table
-from flows.baseline import Ruling, adopt, find_court, result_of, rulings, version
+from flows.baseline import Ruling, adopt, find_court, of_its_steps, result_of, rulings, version
 from flows.desk import Desk
 from flows.docket import known_states
 from flows.recipe import BUILT_IN, Recipe, load, parse, read
@@ -80,8 +80,7 @@ def adopt_court(beginning: str, recipe: str, by: str, output: Path | None) -> No
         raise ConfigError("an adoption has a name under it", do="give --by NAME")
     desk = Desk.of(recipe)
     artifact = _court(desk.store, beginning)
-    ruling = next((one for one in rulings(desk) if one.artifact.fingerprint == artifact.fingerprint), None)
-    if ruling is None:
+    if artifact.fingerprint not in [*(one.artifact.fingerprint for one in rulings(desk)), *of_its_steps(desk)]:
         raise ConfigError(
             f"{artifact.stage} {artifact.fingerprint[:12]} judged another baseline than {recipe}",
             do=f"`smolflow court --recipe {recipe}` names the courts over this one; where versions follow each other, adopt them in order",

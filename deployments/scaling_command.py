@@ -6,12 +6,11 @@ from collections.abc import Sequence
 
 from contracts.errors import ConfigError
 from deployments.output import as_json, table
-from flows import court
 from flows.baseline import result_of
 from flows.desk import Desk
 from flows.results import scaling_page
 from models.flops import flops_per_token
-from tasks.ablation import Trial, fit_scaling, trials
+from tasks.ablation import JudgeRequest, Trial, fit_scaling, trials
 
 
 def show_scaling(recipe: str, overrides: Sequence[str], metric: str, target: float | None, page: bool, json: bool) -> None:
@@ -49,7 +48,8 @@ def show_scaling(recipe: str, overrides: Sequence[str], metric: str, target: flo
 def _study(desk: Desk, metric: str) -> list[Trial]:
     found: list[Trial] = []
     for node in desk.plan:
-        artifact = desk.store.find(node.fingerprint, node.name) if node.kind is court.KIND and node.awaits is None else None
+        over_a_phase = isinstance(node.config, JudgeRequest) and node.awaits is None
+        artifact = desk.store.find(node.fingerprint, node.name) if over_a_phase else None
         if artifact is not None:
             found += trials(node.config, result_of(desk, artifact).runs, metric)
     if not found:

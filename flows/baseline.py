@@ -21,7 +21,7 @@ from flows.recipe import Baseline, Recipe
 from infra.store import Artifact
 from tasks.ablation.arms import PHASE, arm_overrides
 from tasks.ablation.arms import Arm as Change
-from tasks.ablation.config import Court
+from tasks.ablation.config import Case, Court
 from tasks.ablation.fields import apply, changed
 from tasks.ablation.results import BASELINE, CourtResult
 from tasks.ablation.templates import write
@@ -94,6 +94,12 @@ def result_of(desk: Desk, artifact: Artifact) -> CourtResult:
     return CourtResult.parse(json.loads((folder / RESULT).read_text()), artifact.uri)
 
 
+def of_its_steps(desk: Desk) -> list[str]:
+    """Fingerprints of the recipe's own courts over steps after pretraining, as far as they are known."""
+    stages = {f"{court.KIND.name}-{case.name}" for case in desk.plan.recipe.ablations.steps}
+    return [node.fingerprint for node in desk.plan if node.name in stages and node.awaits is None]
+
+
 def find_court(desk: Desk, wanted: str = "") -> Artifact:
     """The newest court of this recipe, its own or one of the backlog's.
 
@@ -128,7 +134,8 @@ def adopt(recipe: Recipe, ruling: CourtResult, fingerprint: str, by: str) -> Rec
     if not changed(recipe.model_dump(mode="json"), new.model_dump(mode="json")):
         raise ConfigError("the recipe has all of it already", do="run it as it is")
     document = new.model_dump(mode="json")
-    document["ablations"]["courts"] = [left for one in new.ablations.courts if (left := _without(one, taken)) is not None]
+    for courts, held in (("courts", new.ablations.courts), ("steps", new.ablations.steps)):
+        document["ablations"][courts] = [left for one in held if (left := _without(one, taken)) is not None]
     before = recipe.baseline
     document["baseline"] = Baseline(
         version=version(recipe) + 1,
@@ -155,7 +162,7 @@ def holds(recipe: Recipe, changes: dict[str, Any]) -> bool:
         return False
 
 
-def _without(case: Court, taken: Mapping[str, str]) -> dict[str, Any] | None:
+def _without(case: Case, taken: Mapping[str, str]) -> dict[str, Any] | None:
     """A court without the modifications that were adopted (name -> digest); None where nothing is left of it."""
     left = [
         one.model_dump(mode="json") | {"depends_on": [name for name in one.depends_on if name not in taken]}

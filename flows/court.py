@@ -13,14 +13,19 @@ from tasks.ablation.arms import arm_overrides, expand
 from tasks.ablation.config import Court
 from tasks.ablation.fields import apply
 from tasks.ablation.fields import found as fields_at
-from tasks.ablation.request import ArmRequest
+from tasks.ablation.request import ArmRequest, Hearing
 
 if TYPE_CHECKING:
     from flows.desk import Desk
 
 KIND = StageKind("court", 2, "decide by ablation", body="tasks.ablation:judge")
-EVIDENCE = {"train": ["metrics.jsonl", "state.json", "training.json", "model.json"], "evaluate": ["scores.json"]}
-"""Files of a run that the judge reads; a checkpoint is none of them."""
+EVIDENCE = {
+    "train": ["metrics.jsonl", "state.json", "training.json", "model.json"],
+    "evaluate": ["scores.json"],
+    **{kind: ["training.json"] for kind in ("sft", "preference", "reinforcement", "distillation")},
+    "measure": ["skills.json"],
+}
+"""Files of a run that the judge reads; a checkpoint or a model is none of them."""
 
 Branch = Callable[[Sequence[str]], Plan]
 """The plan of the recipe at hand with some overrides."""
@@ -43,7 +48,7 @@ def add(plan: Plan, case: Court, before: str, branch: Branch, qualified: Node | 
         before=before,
         arms=[_described(change, first[change.name].plan) for change in changes],
         modifications=list({m.name: m for m in (change.modification for change in changes) if m is not None}.values()),
-        baseline={path: _now(base, path) for path in sorted({path for change in changes for path in change.changes})},
+        baseline=values_now(base, changes),
     )
     more = {"qualify": qualified} if qualified is not None else {}
     return plan.add(name, KIND, config, request=request, arms=tuple(wanted), parallel=case.parallel, **roles, **more)
@@ -67,13 +72,18 @@ def _described(change: Change, plan: Plan) -> ArmRequest:
     )
 
 
+def values_now(recipe: dict[str, Any], changes: Sequence[Change]) -> dict[str, Any]:
+    """Every field that the arms change, as `recipe` (JSON) has it."""
+    return {path: _now(recipe, path) for path in sorted({path for change in changes for path in change.changes})}
+
+
 def _now(recipe: dict[str, Any], path: str) -> Any:
     """What stands at `path`; of several places one value where they agree."""
     values = list(fields_at(recipe, path).values())
     return values[0] if all(value == values[0] for value in values[1:]) else values
 
 
-def request(node: Node, desk: Desk) -> tuple[JudgeRequest, dict[str, Path]]:
+def request(node: Node, desk: Desk) -> tuple[Hearing, dict[str, Path]]:
     """The case with what is known only now: which metrics qualified, what earlier courts decided, and what each run's manifest says."""
     found = {role: desk.store.require(one.name, one.fingerprint) for role, one in node.inputs.items()}
     folders = {
@@ -87,9 +97,11 @@ def request(node: Node, desk: Desk) -> tuple[JudgeRequest, dict[str, Path]]:
         evidence = desk.store.require(court.name, court.fingerprint).manifest.evidence
         settled |= {row["modification"]["name"]: row["state"] for row in evidence["decisions"]}
         before = before.override(evidence["accepted"])
-    votes, reported = _votes(found["qualify"].manifest.evidence if "qualify" in found else None, node.config.court, desk)
     manifests = {role: artifact.manifest.model_dump(mode="json") for role, artifact in found.items() if role != "qualify"}
-    known: dict[str, Any] = {"settled": settled, "votes": votes, "reported": reported, "manifests": manifests}
+    known: dict[str, Any] = {"settled": settled, "manifests": manifests}
+    if isinstance(node.config, JudgeRequest):  # held-out answers of a step need no qualification
+        qualified = found["qualify"].manifest.evidence if "qualify" in found else None
+        known["votes"], known["reported"] = _votes(qualified, node.config.court, desk)
     known["recipe"] = before.model_dump(mode="json")
     return node.config.model_copy(update=known), folders
 

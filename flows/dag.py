@@ -54,16 +54,16 @@ def dag(recipe: Recipe, pinned: Mapping[str, str] | None = None, decided: Decide
     evaluate.add(plan, model=converted, checkpoint=checkpoint, tokenizer=tokens, shards=shards, curate=documents)
     if like is None:  # a run of a sweep ends with its evaluation, and is told by the sweep's own report
         if plan.recipe.posttraining is not None:
-            _after_pretraining(plan, checkpoints, converted, tokens, documents)
+            _after_pretraining(plan, checkpoints, converted, tokens, documents, decided)
         report.add(plan)
     for name in pinned or {}:
         plan.node(name)  # an unknown name is refused, with the known ones
     return plan
 
 
-def _after_pretraining(plan: Plan, checkpoints: Mapping[str, Node], base: Node, tokens: Node, documents: Node) -> None:
+def _after_pretraining(plan: Plan, checkpoints: Mapping[str, Node], base: Node, tokens: Node, documents: Node, decided: Decided) -> None:
     """Steps, merge and release; the last step is released where nothing is merged."""
-    models = posttraining.add(plan, base, tokens, documents)
+    models = posttraining.add(plan, base, tokens, documents, decided)
     final = list(models.values())[-1]
     if plan.recipe.merging is not None:
         final = merge.add(plan, models, lambda stage: convert.add(plan, checkpoints[stage], tokens, documents, stage), documents)

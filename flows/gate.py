@@ -18,7 +18,7 @@ from infra.doctor.machine import available_memory
 from infra.store import Artifact
 
 if TYPE_CHECKING:
-    from tasks.ablation.cost import CourtPlan
+    from tasks.ablation.cost import CourtPlan, StepCourtPlan
 
 
 @dataclass(frozen=True)
@@ -119,19 +119,19 @@ def _require_measured(recipe: Recipe) -> None:
         )
 
 
-def court_plans(desk: Desk) -> list[CourtPlan]:
+def court_plans(desk: Desk) -> list[CourtPlan | StepCourtPlan]:
     """Runs, device hours and money of every court of the recipe as it was written, what earlier courts take counted in.
 
     Raises:
         ConfigError: a court that changes two things, an unknown field, or nothing at all.
     """
-    from tasks.ablation.cost import court_plan
+    from tasks.ablation.cost import court_plan, step_court_plan
 
-    plans: list[CourtPlan] = []
+    plans: list[CourtPlan | StepCourtPlan] = []
     for court in desk.plan.written.ablations.courts:
         spent = sum(plan.device_hours or 0.0 for plan in plans)
         plans.append(court_plan(court, desk.plan.written, spent=spent))
-    return plans
+    return plans + [step_court_plan(case, desk.plan.written) for case in desk.plan.written.ablations.steps]
 
 
 def documents(node: Node, artifact: Artifact, desk: Desk) -> Finding:

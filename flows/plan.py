@@ -47,16 +47,20 @@ class Arm:
     """What makes the sweep's recipe this run's."""
     plan: Plan
     """Its plan. What it shares with the sweep's recipe are the very same nodes."""
+    trained_by: str = "train-arm"
+    """Stage that trains it."""
+    measured_by: str = "evaluate"
+    """Stage that measures it."""
 
     @property
     def train(self) -> Node:
         """Its training."""
-        return self.plan.node("train-arm")
+        return self.plan.node(self.trained_by)
 
     @property
     def evaluate(self) -> Node:
         """Its evaluation, the last stage that is brought into being."""
-        return self.plan.node("evaluate")
+        return self.plan.node(self.measured_by)
 
 
 @dataclass
@@ -166,6 +170,12 @@ class Plan:
         if all(one is not node for one in self.nodes):
             self.nodes = [one for one in self.nodes if one.name != name] + [node]
         return node
+
+    def branch(self, overrides: Sequence[str]) -> Plan:
+        """The recipe with some overrides, as far as this plan has come; what is added to it is not added here."""
+        other = Plan(self.recipe.override(overrides), like=self)
+        other.nodes, other._known, other._courts = list(self.nodes), dict(self._known), ()
+        return other
 
     def is_pinned(self, name: str) -> bool:
         """Whether the stage `name` is given from outside."""

@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
 from contracts.config import identity
+from flows import step_court
 from flows.plan import Node, Plan, StageKind
+from tasks.ablation.steps import field_of
 from tasks.posttraining.chat_requests import MeasureRequest, PairsRequest, VibeRequest, chat_request
 from tasks.posttraining.config import AnyStep, DistillationConfig, PostTrainingConfig, PreferenceConfig, ReinforcementConfig, SftConfig
 from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, ReinforcementRequest, SftRequest, StepRequest
@@ -21,23 +27,74 @@ KINDS = (CHAT, SFT, PAIRS, PREFERENCE, REINFORCEMENT, DISTILLATION, MEASURE, VIB
 PRETRAINED = "pretrained"
 
 
-def add(plan: Plan, base: Node, tokenizer: Node, curate: Node) -> dict[str, Node]:
-    """Every step of the recipe's section, parents first; the models by name of their stage, `pretrained` being `base`."""
+@dataclass(frozen=True)
+class Line:
+    """Models and measurements of the steps so far, by stage."""
+
+    tokenizer: Node
+    curate: Node
+    models: dict[str, Node]
+    measured: dict[str, Node]
+
+
+def add(plan: Plan, base: Node, tokenizer: Node, curate: Node, decided: Callable[[Node], Sequence[str] | None]) -> dict[str, Node]:
+    """Every step of the recipe's section, parents first; the models by name of their stage, `pretrained` being `base`.
+
+    A step is what the courts before it made of it.
+
+    Args:
+        decided: see `flows.dag.dag`.
+    """
+    config = _config(plan)
+    _chat(plan, config, tokenizer, curate)
+    line = Line(tokenizer, curate, {PRETRAINED: base}, {PRETRAINED: measure(plan, PRETRAINED, base, curate)})
+    for stage in config.in_order():
+        for case in plan.recipe.ablations.steps:
+            if case.stage == stage:
+                judged = step_court.add(plan, case, partial(_run, plan, stage, line))
+                plan.decide(judged, decided(judged))
+        line.models[stage], line.measured[stage] = _step(plan, stage, line, _config(plan))
+    return line.models
+
+
+def _run(plan: Plan, stage: str, line: Line, overrides: Sequence[str]) -> Plan:
+    """The step under other settings, as a run of a court; its data are drawn with the step's own seed, whatever the run's."""
+    one = plan.branch(overrides)
+    own = _config(plan).steps[stage].seed
+    data = one.recipe.override([f"{field_of(stage)}.seed={own}"]).posttraining
+    assert data is not None
+    _step(one, stage, line, data)
+    return one
+
+
+def _step(plan: Plan, stage: str, line: Line, data: PostTrainingConfig) -> tuple[Node, Node]:
+    """(model, measurement) of a step.
+
+    Args:
+        data: what the step's data are made by.
+    """
+    config = _config(plan)
+    step, chat = config.steps[stage], _chat(plan, data, line.tokenizer, line.curate)
+    parent, more = line.models[step.parent], {}
+    source = data.steps[stage]
+    if isinstance(source, PreferenceConfig) and source.pairs is not None:
+        more["pairs"] = _pairs(plan, source, parent, chat)
+    if isinstance(step, DistillationConfig) and step.teacher in line.models:
+        more["teacher"] = line.models[step.teacher]
+    kind, request = _request(config, step)
+    processes = max(1, step.placement.gpus_per_node)
+    model = plan.add(stage, kind, request, processes=processes, model=parent, chat=chat, **more)
+    return model, measure(plan, stage, model, line.curate, before=line.measured[step.parent])
+
+
+def _chat(plan: Plan, config: PostTrainingConfig, tokenizer: Node, curate: Node) -> Node:
+    return plan.add("chat", CHAT, chat_request(config), salt=lambda: _outside(config), model=tokenizer, curate=curate)
+
+
+def _config(plan: Plan) -> PostTrainingConfig:
     config = plan.recipe.posttraining
     assert config is not None
-    chat = plan.add("chat", CHAT, chat_request(config), salt=lambda: _outside(config), model=tokenizer, curate=curate)
-    models, measured = {PRETRAINED: base}, {PRETRAINED: measure(plan, PRETRAINED, base, curate)}
-    for stage in config.in_order():
-        step = config.steps[stage]
-        parent = models[step.parent]
-        more = {"pairs": _pairs(plan, step, parent, chat)} if isinstance(step, PreferenceConfig) and step.pairs is not None else {}
-        if isinstance(step, DistillationConfig) and step.teacher in models:
-            more["teacher"] = models[step.teacher]
-        kind, request = _request(config, step)
-        processes = max(1, step.placement.gpus_per_node)
-        models[stage] = plan.add(stage, kind, request, processes=processes, model=parent, chat=chat, **more)
-        measured[stage] = measure(plan, stage, models[stage], curate, before=measured[step.parent])
-    return models
+    return config
 
 
 def measure(plan: Plan, stage: str, model: Node, curate: Node, before: Node | None = None, test: bool = False) -> Node:
@@ -47,8 +104,7 @@ def measure(plan: Plan, stage: str, model: Node, curate: Node, before: Node | No
         before: the measurement of its parent, which the gate compares it with.
         test: ask the items that nothing before the release has seen.
     """
-    config = plan.recipe.posttraining
-    assert config is not None
+    config = _config(plan)
     request = MeasureRequest(template=config.template, evaluation=config.evaluation, side="test" if test else "validation")
     more = {"before": before} if before is not None else {}
     return plan.add(f"measure-{stage}", MEASURE, request, model=model, curate=curate, **more)
@@ -56,8 +112,7 @@ def measure(plan: Plan, stage: str, model: Node, curate: Node, before: Node | No
 
 def vibe(plan: Plan, model: Node) -> Node:
     """The fixed pack of prompts, answered by the final model."""
-    config = plan.recipe.posttraining
-    assert config is not None
+    config = _config(plan)
     return plan.add("vibe", VIBE, VibeRequest(template=config.template), model=model)
 
 
@@ -73,8 +128,8 @@ def _request(config: PostTrainingConfig, step: AnyStep) -> tuple[StageKind, Step
 
 def _pairs(plan: Plan, step: PreferenceConfig, model: Node, chat: Node) -> Node:
     """What the pairs depend on of their step: not its loss, nor its learning rate."""
-    config = plan.recipe.posttraining
-    assert config is not None and step.pairs is not None
+    config = _config(plan)
+    assert step.pairs is not None
     hashed = {
         "template": identity(config.template),
         "pairs": identity(step.pairs),

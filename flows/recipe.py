@@ -120,6 +120,10 @@ class Recipe(Config):
         for court in self.ablations.courts:
             if court.before is not None and court.before not in phases:
                 raise ValueError(f"ablations.courts.{court.name}.before names no phase: '{court.before}'{nearest(court.before, phases)}")
+        steps = list(self.posttraining.steps) if self.posttraining else []
+        for case in self.ablations.steps:
+            if case.stage not in steps:
+                raise ValueError(f"ablations.steps.{case.name}.stage names no step: '{case.stage}'{nearest(case.stage, steps)}")
         if PHASE in phases and (self.ablations.courts or self.ablations.qualification):
             raise ValueError(f"training.phases.{PHASE}: that name is kept for the runs of the recipe's own sweeps; rename the phase")
         if self.model.vocab_size != self.tokenizer.vocab_size:

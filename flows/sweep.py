@@ -60,7 +60,7 @@ class Sweep:
             ArtifactMissing: something that the baseline too rests on is not in the store; names the stage to run first.
             StageError: at least one run failed; all others are there.
         """
-        waiting = [arm for arm in self.node.arms if not already_there(arm.evaluate, self.desk)]
+        waiting = [arm for arm in self.node.arms if not already_there(arm.evaluate, self.desk.of_arm(arm))]
         self._states = {arm.label: "waiting" if arm in waiting else "reused" for arm in self.node.arms}
         self._show()
         if not waiting:
@@ -133,7 +133,7 @@ class Sweep:
 
     def _lanes(self, arms: list[Arm]) -> int:
         """How many runs go side by side: in this process as many as the processors carry, elsewhere as the pools let in."""
-        if self.desk.site.pool_of("train") != self.pool:
+        if self.desk.site.pool_of(arms[0].train.kind.name) != self.pool:
             return LANES_ELSEWHERE
         wanted = self.node.parallel
         ranks = max(arm.train.processes for arm in arms)

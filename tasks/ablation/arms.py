@@ -15,9 +15,10 @@ from typing import Any
 from contracts.config import digest
 from contracts.errors import ConfigError
 from models.layout import Layout
-from tasks.ablation.config import Court, Modification, Qualification
+from tasks.ablation.config import Court, Modification, Qualification, StepCourt
 from tasks.ablation.fields import apply, below, changed, override, position
 from tasks.ablation.results import BASELINE
+from tasks.ablation.steps import ladder
 from tasks.ablation.templates import write
 from tasks.training.config import Phase, TrainingConfig
 
@@ -52,13 +53,13 @@ class Arm:
         return self.point | (self.modification.compensations if self.modification else {})
 
 
-def expand(court: Court, recipe: Mapping[str, Any]) -> list[Arm]:
+def expand(court: Court | StepCourt, recipe: Mapping[str, Any]) -> list[Arm]:
     """Every arm of `court` over `recipe` (as JSON), the baseline first. A point of a sweep that is the baseline itself is no arm beside it.
 
     Raises:
         ConfigError: a template that does not fit the recipe, or two arms of one name.
     """
-    base, written = write(court, recipe)
+    base, written = write(court, recipe) if isinstance(court, Court) else ({}, ladder(court, recipe))
     document = apply(recipe, base)
     arms = [Arm(BASELINE, base=base)]
     for modification in [*court.modifications, *written]:

@@ -13,7 +13,7 @@ from models.memory import key_value_bytes_per_token, static_bytes_per_rank
 from tasks.ablation.config import Benefit
 from tasks.ablation.request import ArmRequest
 from tasks.ablation.results import BASELINE
-from tasks.ablation.runs import Evidence
+from tasks.ablation.runs import PhaseEvidence
 from tasks.ablation.verdict import Terms, effects
 
 __all__ = ["Gains", "gains"]
@@ -35,7 +35,7 @@ class Gains:
     """Relative, per token."""
 
 
-def gains(arms: Sequence[ArmRequest], read: Sequence[Evidence], terms: Terms) -> dict[str, Gains]:
+def gains(arms: Sequence[ArmRequest], read: Sequence[PhaseEvidence], terms: Terms) -> dict[str, Gains]:
     """Every arm but the baseline (`arms[0]`)."""
     baseline, *others = arms
     faster = _faster(others, read, terms)
@@ -56,7 +56,7 @@ def gains(arms: Sequence[ArmRequest], read: Sequence[Evidence], terms: Terms) ->
     return found
 
 
-def _faster(arms: Sequence[ArmRequest], read: Sequence[Evidence], terms: Terms) -> dict[str, tuple[float | None, bool | None]]:
+def _faster(arms: Sequence[ArmRequest], read: Sequence[PhaseEvidence], terms: Terms) -> dict[str, tuple[float | None, bool | None]]:
     """arm -> (relative throughput, whether it is faster), by the same comparison as a metric: machines have their noise too."""
     speeds: dict[str, dict[int, float]] = {}
     for one in read:
@@ -68,7 +68,7 @@ def _faster(arms: Sequence[ArmRequest], read: Sequence[Evidence], terms: Terms) 
     return {row.arm: (None if row.value is None or not base else row.value / base, shown.get(row.outcome)) for row in rows}
 
 
-def _steadier(arm: str, read: Sequence[Evidence], risk: float) -> tuple[float | None, bool | None]:
+def _steadier(arm: str, read: Sequence[PhaseEvidence], risk: float) -> tuple[float | None, bool | None]:
     """(spikes a run that are saved, whether that is more than chance): two Poisson rates, by scipy's exact-like E test."""
     from scipy.stats import poisson_means_test
 

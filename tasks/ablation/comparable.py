@@ -11,7 +11,7 @@ from typing import Any
 from contracts.config import nearest
 from contracts.errors import ConfigError, InputError
 from tasks.ablation.results import BASELINE, Run
-from tasks.ablation.runs import Evidence
+from tasks.ablation.runs import Evidence, PhaseEvidence
 from tasks.evaluation import BITS
 
 __all__ = ["check_metric", "check_schedules", "check_suites", "without_blocked_means", "without_foreign_losses"]
@@ -19,7 +19,7 @@ __all__ = ["check_metric", "check_schedules", "check_suites", "without_blocked_m
 FACTORS = ("schedule.shape", ".schedule")
 
 
-def check_suites(read: Sequence[Evidence]) -> None:
+def check_suites(read: Sequence[PhaseEvidence]) -> None:
     """All runs were measured by one version of one suite (C03); of those that diverged nothing was measured.
 
     Raises:
@@ -32,7 +32,7 @@ def check_suites(read: Sequence[Evidence]) -> None:
         )
 
 
-def check_schedules(read: Sequence[Evidence]) -> None:
+def check_schedules(read: Sequence[PhaseEvidence]) -> None:
     """All runs stand at the same point of the same schedule (C07): a stable phase looks worse than a decayed one.
 
     A schedule that is itself the factor may differ in shape, as long as both ends have decayed. Diverged runs are not compared at all.
@@ -70,7 +70,7 @@ def check_metric(metric: str, read: Sequence[Evidence]) -> None:
         raise ConfigError(f"no evaluation measures '{metric}'{nearest(metric, known)}", do="choose one that the suite has")
 
 
-def without_blocked_means(read: Sequence[Evidence], runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+def without_blocked_means(read: Sequence[PhaseEvidence], runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs without the mean over sources where one of the sources is missing (C04), and a remark on each."""
     sources = {source for one in read for source in one.scores.compressed}
     missing = {
@@ -88,7 +88,7 @@ def without_blocked_means(read: Sequence[Evidence], runs: Sequence[Run]) -> tupl
     return kept, remarks
 
 
-def without_foreign_losses(read: Sequence[Evidence], runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
+def without_foreign_losses(read: Sequence[PhaseEvidence], runs: Sequence[Run]) -> tuple[list[Run], list[str]]:
     """The runs without the loss curves of those whose tokenizer is not the baseline's (C06), and a remark on it.
 
     A loss is per token, so it compares within one tokenizer only; bits per byte and accuracy compare across.

@@ -1,4 +1,4 @@
-"""The ablation section of a recipe: courts that decide single changes before a phase is trained, and the qualification of their tasks.
+"""The ablation section of a recipe: courts that decide single changes before something is trained, and the qualification of their tasks.
 
 Smol Training Playbook, ablation framework: one change at a time against a baseline, enough tokens and seeds, a verdict against measured
 noise, and an accepted change becomes part of the next baseline.
@@ -15,8 +15,21 @@ from pydantic import Field, field_validator, model_validator
 from contracts.config import Config, Gate, Placement, digest
 from models.layout import Layout
 from tasks.evaluation.config import EvaluationConfig
+from tasks.posttraining.config import Lora
 
-__all__ = ["AblationsConfig", "Backlog", "Benefit", "Budget", "Court", "Modification", "Qualification", "Template"]
+__all__ = [
+    "AblationsConfig",
+    "Backlog",
+    "Benefit",
+    "Budget",
+    "Case",
+    "Court",
+    "Modification",
+    "Qualification",
+    "StepCourt",
+    "StepTemplate",
+    "Template",
+]
 
 Benefit = Literal["quality", "speed", "memory", "stability"]
 _NAME = r"[a-z0-9][a-z0-9-]{0,40}"
@@ -94,40 +107,44 @@ class Template(Config):
     """Of every modification that it writes."""
 
 
+class StepTemplate(Config):
+    """A sweep over one setting of a step after pretraining."""
+
+    kind: Literal["learning_rate", "epochs", "pairs", "beta"]
+    """learning_rate, epochs: of any step that has one; pairs: how many of its pairs a preference step trains on; beta: its pull to the
+    reference."""
+    values: list[float] = Field([])
+    """What is tried; unset: the playbook's own grid for such a step. The baseline's value is left out of it."""
+    multipliers: list[float] = Field([])
+    """learning_rate: in place of `values`, factors of the step's own rate."""
+    lora: Lora | None = None
+    """learning_rate, of supervised fine-tuning: every rate, the step's own too, is tried with these adapters as well as without."""
+    tolerance: float = Field(default=0.02, gt=0)
+    """Of the modification that it writes."""
+
+
 class Budget(Config):
     """What a court may spend."""
 
     device_hours: float | None = Field(default=None, gt=0)
     """Of all its runs together; unset: no limit but the compass's."""
     minimum_tokens: int = Field(default=1, ge=1)
-    """Fewest tokens of an arm that this project takes for evidence."""
+    """Fewest tokens of an arm that this project takes for evidence; of a step after pretraining the length is its own."""
 
 
-class Court(Config):
-    """One court: the baseline and every arm, trained alike but for one factor, and judged."""
+class Case(Config):
+    """What every court has: single changes of one baseline, seeds, and the terms of the verdict."""
 
     name: str = "main"
     """Short name: the stage is court-NAME."""
-    before: str | None = None
-    """Phase before which it stands, and whose mixture, schedule and batch its arms take; unset: the first."""
     modifications: list[Modification] = Field([])
     """What is tested."""
-    template: Template | None = None
+    template: Template | StepTemplate | None = None
     """A sweep to write modifications from, beside those."""
-    tokens: int = Field(gt=0)
-    """Tokens of every run."""
     seeds: list[int] = Field([0, 1])
     """Seeds of every arm; the baseline's are shared with other courts of the same baseline."""
-    metric: str = "bits_per_byte"
-    """What decides: bits_per_byte (mean of the sources), bits_per_byte/SOURCE or accuracy/TASK."""
-    shape: Literal["as_phase", "constant", "cosine", "linear", "one_minus_sqrt"] = "linear"
-    """Schedule of every run over its tokens; its peak is the phase's own. as_phase: the phase's own schedule."""
-    warmup_steps: int | None = Field(default=None, ge=0)
-    """Steps of warm-up; unset: the phase's own."""
-    final_fraction: float = Field(default=0.0, ge=0, le=1)
-    """Last learning rate as a share of the peak."""
-    evaluation: EvaluationConfig = EvaluationConfig()
-    """What every run is measured with; its backend decides whether it is converted first."""
+    metric: str
+    """What decides."""
     confidence: float = Field(default=0.95, gt=0.5, lt=1)
     """Of the whole court: intervals are simultaneous over its arms."""
     power: float = Field(default=0.8, gt=0.5, lt=1)
@@ -138,8 +155,6 @@ class Court(Config):
     """Runs that a person gives up on, `ARM.SEED`, each with the reason; the table keeps them as missing."""
     budget: Gate[Budget] = Budget()
     """What it may spend."""
-    layout: Placement[Layout] = Layout()
-    """Layout of every run."""
     parallel: Placement[int] = Field(default=0, ge=0)
     """Runs side by side where they run in this process; 0: one per processor."""
 
@@ -158,10 +173,56 @@ class Court(Config):
             raise ValueError(f"court '{self.name}' has two arms called '{twice[0]}'")
         if not self.seeds or len(set(self.seeds)) < len(self.seeds):
             raise ValueError(f"court '{self.name}' needs at least one seed, and each once")
+        return self
+
+
+class Court(Case):
+    """One court before a phase: the baseline and every arm, trained alike but for one factor, and judged."""
+
+    before: str | None = None
+    """Phase before which it stands, and whose mixture, schedule and batch its arms take; unset: the first."""
+    template: Template | None = None
+    """A sweep to write modifications from, beside those."""
+    tokens: int = Field(gt=0)
+    """Tokens of every run."""
+    metric: str = "bits_per_byte"
+    """What decides: bits_per_byte (mean of the sources), bits_per_byte/SOURCE or accuracy/TASK."""
+    shape: Literal["as_phase", "constant", "cosine", "linear", "one_minus_sqrt"] = "linear"
+    """Schedule of every run over its tokens; its peak is the phase's own. as_phase: the phase's own schedule."""
+    warmup_steps: int | None = Field(default=None, ge=0)
+    """Steps of warm-up; unset: the phase's own."""
+    final_fraction: float = Field(default=0.0, ge=0, le=1)
+    """Last learning rate as a share of the peak."""
+    evaluation: EvaluationConfig = EvaluationConfig()
+    """What every run is measured with; its backend decides whether it is converted first."""
+    layout: Placement[Layout] = Layout()
+    """Layout of every run."""
+
+    @model_validator(mode="after")
+    def _long_enough(self) -> Self:
         if self.tokens < self.budget.minimum_tokens:
             raise ValueError(
                 f"court '{self.name}' gives an arm {self.tokens:,} tokens; this project asks for {self.budget.minimum_tokens:,}"
             )
+        return self
+
+
+class StepCourt(Case):
+    """One court before a step after pretraining: the step itself with one setting changed, each run followed by its measurement."""
+
+    stage: str
+    """The step it stands before and judges, for example `sft-main`; what it accepts is what that step trains."""
+    template: StepTemplate | None = None
+    """A sweep to write a modification from, beside those."""
+    metric: str = "accuracy/all/greedy"
+    """What decides, of answers to held-out items: accuracy/all/DECODING (mean over skills and modes), accuracy/required/DECODING (over
+    `merging.required_tasks`) or one cell: accuracy/SKILL/MODE/DECODING, accuracy/TASK[/MODE]. DECODING is greedy or sampled."""
+
+    @model_validator(mode="after")
+    def _only_quality(self) -> Self:
+        other = next((one for one in self.modifications if one.benefit != "quality"), None)
+        if other is not None:
+            raise ValueError(f"court '{self.name}' judges answers, not the {other.benefit} that '{other.name}' is to bring")
         return self
 
 
@@ -197,10 +258,12 @@ class AblationsConfig(Config):
     """Unset: nothing is qualified, and a court needs the waiver `qualification`, with a reason, to let its metric vote."""
     courts: list[Court] = Field([])
     """In the order in which they are held; a court reads what the ones before it accepted."""
+    steps: list[StepCourt] = Field([])
+    """Courts before steps after pretraining."""
 
     @model_validator(mode="after")
     def _distinct(self) -> Self:
-        names = [court.name for court in self.courts]
+        names = [court.name for court in [*self.courts, *self.steps]]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ValueError(f"two courts are called '{twice[0]}'")

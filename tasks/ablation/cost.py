@@ -13,9 +13,10 @@ from tasks.ablation.factors import check
 from tasks.ablation.fields import CourtRecipe, position
 from tasks.ablation.parity import parity
 from tasks.ablation.plan import ArmPlan, CourtPlan, require
+from tasks.ablation.step_cost import StepCourtPlan, step_court_plan
 from tasks.compass import TrainingPlan, amount, grid, plan_training
 
-__all__ = ["CourtPlan", "court_plan", "render", "require", "within_budget"]
+__all__ = ["CourtPlan", "StepCourtPlan", "court_plan", "render", "require", "step_court_plan", "within_budget"]
 
 SIGNS = {"block": "BLOCKED", "warn": "warning", "note": "note"}
 
@@ -80,8 +81,12 @@ def within_budget(items: Sequence[Modification], court: Court, recipe: CourtReci
     return taken
 
 
-def render(plan: CourtPlan) -> str:
+def render(plan: CourtPlan | StepCourtPlan) -> str:
     """The whole plan as aligned text."""
+    return "\n".join([*(_step_lines(plan) if isinstance(plan, StepCourtPlan) else _lines(plan)), *_said(plan)])
+
+
+def _lines(plan: CourtPlan) -> list[str]:
     head = ["arm", "runs", "tokens/run", "FLOPs", "device-hours", "parameters", "difference", "FLOPs/token"]
     rows = [
         [
@@ -97,23 +102,56 @@ def render(plan: CourtPlan) -> str:
         for row in plan.arms
     ]
     measured = "converted to a transformers model" if plan.converted else "as the trainer holds it, not converted"
-    lines = [
+    return [
         f"court '{plan.name}' before phase '{plan.before}': decided by {plan.metric}, seeds {', '.join(map(str, plan.seeds))}",
         f"every run is measured {measured}",
         "",
         grid(head, rows),
         "",
+        *_convention(plan, "evaluation not counted"),
+        f"in all         {plan.runs} runs, {amount(plan.tokens)} tokens, {amount(plan.flops)} FLOPs, {_price(plan)}",
+    ]
+
+
+def _step_lines(plan: StepCourtPlan) -> list[str]:
+    head = ["arm", "runs", "examples/run", "tokens/run, at most", "FLOPs, at most", "device-hours, at most"]
+    rows = [
+        [row.arm, str(row.runs), _known(row.examples), _known(row.tokens), _known(row.flops), hours_text(row.device_hours)]
+        for row in plan.arms
+    ]
+    return [
+        f"court '{plan.name}' before {plan.before}: decided by {plan.metric}, seeds {', '.join(map(str, plan.seeds))}",
+        f"every run is followed by its measurement of {plan.items:,} held-out answers",
+        "",
+        grid(head, rows),
+        "",
+        *_convention(plan, "data and measurements not counted"),
+        f"in all         {plan.runs} runs, {_price(plan)}",
+    ]
+
+
+def _convention(plan: CourtPlan | StepCourtPlan, but: str) -> list[str]:
+    return [
         f"FLOP formula   {plan.formula}",
         f"peak           {plan.peak}",
-        f"assumed MFU    {plan.assumed_mfu:.1%} of that peak; device-hours = FLOPs / (peak x MFU x 3600), evaluation not counted",
-        f"in all         {plan.runs} runs, {amount(plan.tokens)} tokens, {amount(plan.flops)} FLOPs, "
-        f"{hours_text(plan.device_hours)} device-hours" + ("" if plan.money is None else f", {plan.money:,.2f} {plan.currency}"),
+        f"assumed MFU    {plan.assumed_mfu:.1%} of that peak; device-hours = FLOPs / (peak x MFU x 3600), {but}",
     ]
-    order = list(SIGNS)
+
+
+def _price(plan: CourtPlan | StepCourtPlan) -> str:
+    return f"{hours_text(plan.device_hours)} device-hours" + ("" if plan.money is None else f", {plan.money:,.2f} {plan.currency}")
+
+
+def _known(value: float | None) -> str:
+    return "unknown" if value is None else amount(value)
+
+
+def _said(plan: CourtPlan | StepCourtPlan) -> list[str]:
+    lines, order = [], list(SIGNS)
     for finding in sorted(plan.findings, key=lambda finding: order.index(finding.level)):
         lines.append(f"{SIGNS[finding.level]}: {finding.topic}: {finding.what}")
         lines += [f"  What to do: {finding.do}"] if finding.do else []
-    return "\n".join(lines)
+    return lines
 
 
 def _arm(court: Court, arm: Arm, baseline: CourtRecipe, run: CourtRecipe, plan: TrainingPlan) -> ArmPlan:

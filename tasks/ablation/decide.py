@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.ablation.benefits import Gains
 from tasks.ablation.config import Modification
-from tasks.ablation.request import ArmRequest, JudgeRequest
+from tasks.ablation.request import Compared, Hearing
 from tasks.ablation.results import Decision, Effect, State
 from tasks.ablation.sentences import amount, finding, verdict_sentence
 
@@ -45,7 +45,7 @@ class _Candidate:
     """A modification by its best arm."""
 
     modification: Modification
-    arm: ArmRequest
+    arm: Compared
     effect: Effect
     gains: Gains
     state: State
@@ -58,7 +58,7 @@ class _Candidate:
         return -value if self.effect.lower_is_better else value
 
 
-def decide(request: JudgeRequest, effects: Mapping[str, Effect], gains: Mapping[str, Gains], holds_for: str) -> Decided:
+def decide(request: Hearing, effects: Mapping[str, Effect], gains: Mapping[str, Gains], holds_for: str) -> Decided:
     """Every modification of the case.
 
     quality is accepted where it is better. speed, memory and stability are accepted where that was shown and the court's metric is not
@@ -99,7 +99,7 @@ def _same(a: str, b: str) -> bool:
     return a == b or "*" in (a, b) or a.isdigit() != b.isdigit()
 
 
-def _best(request: JudgeRequest, modification: Modification, effects: Mapping[str, Effect], gains: Mapping[str, Gains]) -> _Candidate:
+def _best(request: Hearing, modification: Modification, effects: Mapping[str, Effect], gains: Mapping[str, Gains]) -> _Candidate:
     found = []
     for arm in request.arms:
         if arm.modification == modification.name:
@@ -108,7 +108,7 @@ def _best(request: JudgeRequest, modification: Modification, effects: Mapping[st
     return max(found, key=lambda one: (one.state == "accepted", one.effect.value is not None and not one.effect.diverged, one.size))
 
 
-def _standing(request: JudgeRequest, modification: Modification, effect: Effect, gains: Gains) -> tuple[State, str]:
+def _standing(request: Hearing, modification: Modification, effect: Effect, gains: Gains) -> tuple[State, str]:
     """What its own verdict makes of an arm, and why."""
     metric = request.court.metric
     if metric not in request.votes:
@@ -167,7 +167,7 @@ def _orphaned(one: _Candidate, best: Sequence[_Candidate], settled: Mapping[str,
     return f"not taken: it depends on {told}, and not all of that is part of the baseline"
 
 
-def _decision(request: JudgeRequest, one: _Candidate, taken: bool, dropped: str, holds_for: str) -> Decision:
+def _decision(request: Hearing, one: _Candidate, taken: bool, dropped: str, holds_for: str) -> Decision:
     modification, effect = one.modification, one.effect
     said = finding(effect, modification.tolerance, request.court.confidence)
     return Decision(

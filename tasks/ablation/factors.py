@@ -10,11 +10,11 @@ from contracts.config import identity, nearest
 from contracts.errors import ConfigError
 from models.config import ModelConfig
 from tasks.ablation.arms import Arm, arm_overrides, expand
-from tasks.ablation.config import Court
+from tasks.ablation.config import Case, Court
 from tasks.ablation.fields import CourtRecipe, below, changed, found, override
 from tasks.ablation.request import run_name
 
-__all__ = ["check", "trained"]
+__all__ = ["check", "dependencies", "trained", "unknown_runs"]
 
 TRAINED = ("model", "data", "tokenizer", "training")
 """Sections that a run is trained from; a factor lies in one of them."""
@@ -33,7 +33,7 @@ def check(court: Court, recipe: CourtRecipe, settled: Mapping[str, str] | None =
     """
     document = recipe.model_dump(mode="json")
     arms = expand(court, document)
-    problems = [*_of_the_court(court, recipe, arms), *_dependencies(court, settled)]
+    problems = [*_of_the_court(court, recipe, arms), *dependencies(court, settled)]
     try:
         plain = recipe.override([override(path, value) for path, value in arms[0].base.items()])
         baseline = trained(arms[0], court, recipe)
@@ -99,6 +99,11 @@ def _of_the_court(court: Court, recipe: CourtRecipe, arms: Sequence[Arm]) -> Ite
     metrics += [f"accuracy/{task}" for task in court.evaluation.chosen_suite().tasks]
     if court.metric not in metrics:
         yield f"metric '{court.metric}' is measured by no task of its evaluation{nearest(court.metric, metrics)}"
+    yield from unknown_runs(court, arms)
+
+
+def unknown_runs(court: Case, arms: Sequence[Arm]) -> Iterator[str]:
+    """A sentence for each run that `left_out` gives up and the court does not have."""
     runs = [run_name(arm.name, seed) for arm in arms for seed in court.seeds]
     for run in court.left_out:
         if run not in runs:
@@ -111,7 +116,8 @@ def _too_short(court: Court, run: Mapping[str, Any]) -> Iterator[str]:
         yield f"has {court.tokens:,} tokens, less than one step ({step:,})"
 
 
-def _dependencies(court: Court, settled: Mapping[str, str] | None) -> Iterator[str]:
+def dependencies(court: Case, settled: Mapping[str, str] | None) -> Iterator[str]:
+    """A sentence for each modification that builds on what is not part of the baseline; see `check`."""
     here = {one.name for one in court.modifications}
     for one in court.modifications:
         for name in one.depends_on:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 from pydantic import Field
 
 from contracts.config import Config
@@ -84,7 +86,14 @@ class CourtPlan(Config):
         return [finding for finding in self.findings if finding.level == "block"]
 
 
-def require(plan: CourtPlan) -> None:
+class _Plan(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def blocked(self) -> list[Finding]: ...
+
+
+def require(plan: _Plan) -> None:
     """Raise GateError naming every blocking finding; silent where there is none."""
     if plan.blocked:
         text = "; ".join(f"{finding.topic}: {finding.what}" for finding in plan.blocked)

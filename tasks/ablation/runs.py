@@ -5,24 +5,26 @@ from __future__ import annotations
 import json
 import math
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
-from typing import Any
+from typing import Any, TypeVar
 
 from contracts.errors import ConfigError, InputError
-from tasks.ablation.request import ArmRequest, JudgeRequest, run_name
+from tasks.ablation.request import ArmRequest, Compared, Hearing, JudgeRequest, run_name
 from tasks.ablation.results import Points, Run
 from tasks.evaluation import Scores, read_scores
 
-__all__ = ["POINTS", "Evidence", "read_runs", "spikes"]
+__all__ = ["POINTS", "Evidence", "PhaseEvidence", "gathered", "read_runs", "spikes"]
 
 POINTS = 200
 """Longest curve that goes into court.json."""
 WINDOW, DEVIATIONS = 20, 6.0
 """A spike: a rise above the median rise of so many quiet steps before it by more than so many of their robust deviations."""
 HELD_OUT = "heldout_loss/"
+A = TypeVar("A", bound=Compared)
+E = TypeVar("E", bound="Evidence")
 
 
 @dataclass(frozen=True)
@@ -31,10 +33,18 @@ class Evidence:
 
     name: str
     """`ARM.SEED`."""
-    arm: ArmRequest
+    arm: Compared
     """Its arm."""
     run: Run
     """What goes into court.json."""
+
+
+@dataclass(frozen=True)
+class PhaseEvidence(Evidence):
+    """One run of a court before a phase."""
+
+    arm: ArmRequest
+    """Its arm."""
     scores: Scores
     """Its evaluation."""
     progress: float
@@ -43,29 +53,42 @@ class Evidence:
     """Spikes of its loss."""
 
 
-def read_runs(request: JudgeRequest, inputs: Mapping[str, Path]) -> tuple[list[Run], list[Evidence]]:
+def read_runs(request: JudgeRequest, inputs: Mapping[str, Path]) -> tuple[list[Run], list[PhaseEvidence]]:
     """(every run in the order of arms and seeds, those of them that were read).
 
     Raises:
         ConfigError: `left_out` names a run that the court does not have.
         InputError: a run that is neither there nor left out, or whose files cannot be read.
     """
+    return gathered(request, request.arms, inputs, lambda name, arm, seed: _read(name, arm, seed, request.manifests, inputs))
+
+
+def gathered(
+    request: Hearing, arms: Sequence[A], inputs: Mapping[str, Path], read: Callable[[str, A, int], E]
+) -> tuple[list[Run], list[E]]:
+    """Every run of `arms`, and what `read` makes of those that no person left out; errors as of `read_runs`."""
     left_out = request.court.left_out
-    names = {run_name(arm.name, seed) for arm in request.arms for seed in request.court.seeds}
+    names = {run_name(arm.name, seed) for arm in arms for seed in request.court.seeds}
     unknown = sorted(set(left_out) - names)
     if unknown:
         raise ConfigError(f"left_out names '{unknown[0]}', which is no run of the court", do="write ARM.SEED of one of its runs")
-    runs, read = [], []
-    for arm in request.arms:
+    runs: list[Run] = []
+    found: list[E] = []
+    for arm in arms:
         for seed in request.court.seeds:
             name = run_name(arm.name, seed)
             if name in left_out:
                 runs.append(Run(arm=arm.name, seed=seed, left_out=left_out[name]))
                 continue
-            evidence = _read(name, arm, seed, request.manifests, inputs)
-            runs.append(evidence.run)
-            read.append(evidence)
-    return runs, read
+            for role, what in ((f"{name}.train", "training"), (name, "evaluation")):
+                if role not in inputs:
+                    raise InputError(
+                        f"run '{name}' has no {what}",
+                        do=f"run the court again: it makes what is missing; or give it up with a reason: left_out: {{{name}: ...}}",
+                    )
+            found.append(read(name, arm, seed))
+            runs.append(found[-1].run)
+    return runs, found
 
 
 def spikes(losses: Points) -> int:
@@ -87,19 +110,13 @@ def spikes(losses: Points) -> int:
     return count
 
 
-def _read(name: str, arm: ArmRequest, seed: int, manifests: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Path]) -> Evidence:
+def _read(name: str, arm: ArmRequest, seed: int, manifests: Mapping[str, Mapping[str, Any]], inputs: Mapping[str, Path]) -> PhaseEvidence:
     train = f"{name}.train"
-    for role, what in ((train, "training"), (name, "evaluation")):
-        if role not in inputs:
-            raise InputError(
-                f"run '{name}' has no {what}",
-                do=f"run the court again: it makes what is missing; or give it up with a reason: left_out: {{{name}: ...}}",
-            )
     scores, state = read_scores(inputs[name]), _state(inputs[train])
     batch, steps = arm.phase.tokens_per_step, int(state["step"])
-    curves = _curves(inputs[train] / "metrics.jsonl", batch)
-    speeds = [speed for _, speed in curves.pop("tokens_per_second", [])]
-    loss = curves.pop("loss", [])
+    logged = _curves(inputs[train] / "metrics.jsonl", batch)
+    speeds = [speed for _, speed in logged.pop("tokens_per_second", [])]
+    loss = logged.pop("loss", [])
     trained, evaluated = manifests.get(train, {}), manifests.get(name, {})
     seconds = [float(one.get("cost", {}).get("seconds", 0.0)) for one in (trained, evaluated)]
     diverged = scores.diverged_at if scores.diverged_at is not None else state.get("diverged_at")
@@ -114,11 +131,11 @@ def _read(name: str, arm: ArmRequest, seed: int, manifests: Mapping[str, Mapping
         seconds=sum(seconds) or float(sum(state.get("seconds", {}).values())),
         tokens_per_second=median(speeds) if speeds else 0.0,
         loss=_thinned(loss),
-        heldout={key.removeprefix(HELD_OUT): _thinned(points) for key, points in curves.items()},
+        heldout={key.removeprefix(HELD_OUT): _thinned(points) for key, points in logged.items()},
         versions={str(key): str(value) for key, value in trained.get("versions", {}).items()},
         machine=dict(trained.get("machine", {})),
     )
-    return Evidence(name, arm, run, scores, steps / arm.phase.steps, spikes(loss))
+    return PhaseEvidence(name, arm, run, scores, steps / arm.phase.steps, spikes(loss))
 
 
 def _state(folder: Path) -> dict[str, Any]:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 
-from tasks.ablation.config import Court
+from tasks.ablation.config import Case, Court
 from tasks.ablation.dunnett import critical_value, loading
 from tasks.ablation.results import BASELINE, Effect, Outcome
 from tasks.ablation.statistics import Comparison, Contrast, Noise, Pairing, Values, compare
@@ -30,12 +30,13 @@ class Terms:
     pairing: Pairing = "none"
     """Whether differences are taken within seeds."""
     tokens: int = 0
-    """Tokens of one run."""
+    """Tokens of one run; 0: the court does not set them."""
 
     @classmethod
-    def of(cls, court: Court, metrics: int = 1) -> Terms:
+    def of(cls, court: Case, metrics: int = 1) -> Terms:
         """The court's terms; a metric that does not decide shares the risk of a false alarm with the others of its kind (Bonferroni)."""
-        return cls(1 - (1 - court.confidence) / metrics, court.power, court.pairing, court.tokens)
+        tokens = court.tokens if isinstance(court, Court) else 0
+        return cls(1 - (1 - court.confidence) / metrics, court.power, court.pairing, tokens)
 
 
 def outcome(low: float | None, high: float | None, tolerance: float, lower_is_better: bool) -> Outcome:

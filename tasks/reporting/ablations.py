@@ -79,9 +79,8 @@ def _before(recipe: Mapping[str, Any], phases: Sequence[str]) -> dict[str, str]:
     if not phases:
         return {}
     found = {QUALIFY: phases[0]} if section.get("qualification") else {}
-    return found | {
-        f"{COURT}-{one['name']}": f"train-{one['before']}" if one.get("before") else phases[0] for one in section.get("courts", [])
-    }
+    found |= {f"{COURT}-{one['name']}": f"train-{one['before']}" if one.get("before") else phases[0] for one in section.get("courts", [])}
+    return found | {f"{COURT}-{one['name']}": one["stage"] for one in section.get("steps", [])}
 
 
 def _touches(one: Decision, phase: str, phases: Sequence[str]) -> bool:
@@ -89,6 +88,7 @@ def _touches(one: Decision, phase: str, phases: Sequence[str]) -> bool:
     named = []
     for path in one.accepted:
         words = path.split(".")
-        named.append(words[2] if words[:2] == ["training", "phases"] and len(words) > 2 else "*")
+        if words[0] != "posttraining":
+            named.append(words[2] if words[:2] == ["training", "phases"] and len(words) > 2 else "*")
     places = {"*", phase, str(phases.index(phase))}
-    return not named or any(name in places for name in named)
+    return not one.accepted or any(name in places for name in named)

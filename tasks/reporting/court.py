@@ -83,7 +83,7 @@ def _facts(court: CourtResult) -> dict[str, str]:
         "stands before": court.before,
         "decides": metric_words(court.metric),
         "why it may": court.votes.get(court.metric, "not said"),
-        "tokens of every run": f"{court.tokens:,} ({short(court.tokens)})",
+        _length_of(court): f"{court.tokens:,} ({short(court.tokens)})",
         "seeds of every arm": f"{len(court.seeds)} ({seeds})" + (": one seed gives no measure of noise" if len(court.seeds) == 1 else ""),
         "confidence": f"{court.confidence:.0%}, of all arms of this court together",
         "power": f"{court.power:.0%}, of the number of seeds that would decide",
@@ -94,6 +94,12 @@ def _facts(court: CourtResult) -> dict[str, str]:
         paired = f"; pairing by seed would leave {noise.paired_noise:.4f}" if noise.paired_noise is not None else ""
         facts["noise of one run"] = f"{noise.noise:.4f} (standard deviation, {noise.degrees_of_freedom} degrees of freedom){paired}"
     return facts | {f"baseline {leaf(path)}": f"{value} ({path})" for path, value in court.baseline.items()}
+
+
+def _length_of(court: CourtResult) -> str:
+    """After pretraining an arm may be longer than the baseline: more passes, more pairs."""
+    lengths = [run.tokens for run in court.runs if run.metrics]
+    return "tokens of every run" if not lengths or max(lengths) <= 1.05 * min(lengths) else "tokens of the baseline's runs"
 
 
 def _sweep(court: CourtResult, name: str) -> str:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from tasks.ablation.config import Court
+from tasks.ablation.config import Court, StepCourt
 from tasks.ablation.fields import override
 from tasks.ablation.results import BASELINE, CourtResult, Decision, Effect
 
 
-def accepting(case: Court, names: set[str]) -> CourtResult:
+def accepting(case: Court | StepCourt, names: set[str]) -> CourtResult:
     """court.json of `case`."""
     taken = {path: value for one in case.modifications if one.name in names for path, value in (one.change | one.compensations).items()}
     effects = [
@@ -28,7 +28,7 @@ def accepting(case: Court, names: set[str]) -> CourtResult:
         name=case.name,
         before="stable",
         metric=case.metric,
-        tokens=case.tokens,
+        tokens=case.tokens if isinstance(case, Court) else 0,
         seeds=case.seeds,
         confidence=case.confidence,
         power=case.power,

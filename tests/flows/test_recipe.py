@@ -10,7 +10,7 @@ from contracts.errors import ConfigError
 from flows.recipe import Recipe, load, names
 
 
-@pytest.mark.parametrize("name", ["smoke", "tiny", "one-gpu", "smollm3-3b"])
+@pytest.mark.parametrize("name", ["smoke", "tiny", "one-gpu", "smollm3-3b", "smollm3-ablations"])
 def test_built_in_recipe_round_trips_through_yaml(name: str) -> None:
     recipe = load(name)
     assert recipe.name == name

@@ -150,3 +150,13 @@ def test_a_budget_takes_the_first_items_that_fit(tiny: Recipe) -> None:
     assert within_budget(items, case, tiny, 100 * each) == items
     with pytest.raises(ConfigError, match="cannot be known"):
         within_budget(items, case, tiny.override(["purpose.budget.peak_tflops=null"]), 1.0)
+
+
+def test_the_playbooks_ablations_at_1b_cost_what_they_cost_there() -> None:
+    """Eight H100 for a day and a half a run, and arms of one size; untied takes fewer FLOPs, since its embedding is not multiplied twice."""
+    recipe = load("smollm3-ablations")
+    architecture, rate = (court_plan(case, recipe) for case in recipe.ablations.courts)
+    assert architecture.arms[0].device_hours == pytest.approx(2 * 1.5 * 24 * 8, rel=0.05)
+    assert all(abs(arm.parity.parameter_difference) < 0.03 for arm in architecture.arms)
+    assert [arm.arm for arm in rate.arms] == ["baseline", "peak[0.0001]", "peak[0.005]", "peak[0.05]"]
+    assert not architecture.blocked and not rate.blocked

@@ -93,6 +93,19 @@ def test_a_change_of_one_phase_is_named_there_alone(tmp_path):
     assert [len(phase.verdicts) for phase in view.phases] == [0, 1]
 
 
+def test_a_court_over_a_step_stands_before_it_and_changes_no_phase(tmp_path):
+    manifests, folders = held(tmp_path, "sft-main")
+    result = court().model_copy(update={"before": "sft-main"})
+    muon = result.decisions[0].model_copy(update={"accepted": {"posttraining.sft.main.epochs": 3}})
+    judged = result.model_copy(update={"decisions": [muon, *result.decisions[1:]]})
+    (folders["court-main"] / "court.json").write_text(json.dumps(judged.model_dump(mode="json")))
+    manifests["sft-main"] = {**manifests["convert"], "stage": "sft-main", "inputs": {"model": {"stage": "convert", "fingerprint": "f"}}}
+    view = build_view({**RECIPE, "ablations": {"steps": [{"name": "main", "stage": "sft-main"}]}}, manifests, folders)
+    stages = {stage.name: stage for stage in view.stages}
+    assert stages["court-main"].follows == ["convert"] and stages["sft-main"].follows == ["court-main"]
+    assert not any(phase.verdicts for phase in view.phases)
+
+
 def test_a_court_of_another_version_is_refused_by_name(tmp_path):
     manifests, folders = held(tmp_path)
     (folders["court-main"] / "court.json").write_text('{"nome": "main"}')
