@@ -78,7 +78,7 @@ class MeasureRequest(Config):
     """Which held-out items are drawn, and the sampled answers."""
     side: Side = "validation"
     """`validation` steers the line; `test` is read once, by the release."""
-    heldout_bytes: int = Field(default=40_000, ge=0)
+    heldout_bytes: int = Field(default=20_000, ge=0)
     """Bytes of held-out text per source that bits per byte are taken of, where `curate` is among the inputs (0: none)."""
     window: int = Field(default=256, ge=8)
     """Longest sequence in tokens for bits per byte."""

@@ -27,9 +27,9 @@ LONG_BODIES = ("pairs",)
 """The same, keeping parts of its work in the workspace."""
 _ENVIRONMENT = {
     "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1",
-    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1",
+    "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "DISABLE_MLFLOW_INTEGRATION": "TRUE",
 }  # fmt: skip
-"""Settled when the libraries are first imported."""
+"""Settled when the libraries are first imported. Metrics go to the spool, not from a worker to MLflow, whose import takes TRL 2 s."""
 
 
 def main(spec: JobSpec) -> int:
