@@ -16,7 +16,7 @@ RecipeReference = Annotated[
     str,
     _shown(
         "Recipe",
-        "Built-in name (smoke, smoke-court, smoke-post, tiny, one-gpu, smollm3-3b) or a reference into the store that `smolflow run` printed",
+        "Built-in name (smoke, smoke-court, smoke-post, tiny, one-gpu, smollm3-3b) or a reference that `smolflow run` printed",
         pattern=r"^(store:[a-z]+/[0-9a-f]+|[a-z0-9][a-z0-9.-]*)$",
     ),
 ]

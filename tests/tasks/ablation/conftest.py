@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from tests.tasks.ablation.courtroom import Courtroom
-from tests.tasks.posttraining.conftest import folder, lab, model
+from tests.tasks.posttraining.conftest import folder, lab, model, one_thread
 
-__all__ = ["courtroom", "folder", "lab", "model"]
+__all__ = ["courtroom", "folder", "lab", "model", "one_thread"]
 
 
 @pytest.fixture

@@ -153,7 +153,7 @@ def test_a_budget_takes_the_first_items_that_fit(tiny: Recipe) -> None:
 
 
 def test_the_playbooks_ablations_at_1b_cost_what_they_cost_there() -> None:
-    """Eight H100 for a day and a half a run, and arms of one size; untied takes fewer FLOPs, since its embedding is not multiplied twice."""
+    """Eight H100 for a day and a half a run, and arms of one size."""
     recipe = load("smollm3-ablations")
     architecture, rate = (court_plan(case, recipe) for case in recipe.ablations.courts)
     assert architecture.arms[0].device_hours == pytest.approx(2 * 1.5 * 24 * 8, rel=0.05)

@@ -1,4 +1,4 @@
-"""A court over real runs: a tiny random model is fine-tuned on eight answers, for one pass or for many, and asked for them."""
+"""A court over real runs: a tiny random model is fine-tuned on four answers, for one pass or for many, and asked for them."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from tests.tasks.data.material import silent
 from tests.tasks.posttraining.lab import TEMPLATE, Lab, request_of, sft_step
 from tests.tasks.posttraining.material import say
 
-EPOCHS, MANY = "posttraining.sft.main.epochs", 90
-ITEMS = heldout_items("add", 8, seed=0)
+EPOCHS, MANY = "posttraining.sft.main.epochs", 60
+PLACEMENT = {"micro_batch_size": 4, "checkpoint_every": 500}
+ITEMS = heldout_items("add", 4, seed=0)
 
 
+@pytest.mark.usefixtures("one_thread")
 def test_a_court_over_real_steps(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     lab.chat("sft-main", sums=[{"messages": [*question(item, "no_think"), say(reply(item, "no_think"))]} for item in ITEMS])
     inputs: dict[str, Path] = {}
     for arm, epochs in (("baseline", 2), ("by-heart", MANY)):
         for seed in (0, 1):
             inputs |= _run(lab, f"{arm}.{seed}", epochs, seed, monkeypatch)
-    many = Modification(name="by-heart", hypothesis="eight answers take many passes", change={EPOCHS: MANY})
+    many = Modification(name="by-heart", hypothesis="four answers take many passes", change={EPOCHS: MANY})
     court = StepCourt(name="ladder", stage="sft-main", modifications=[many], metric="accuracy/add/no_think/greedy")
     request = StepJudgeRequest(
         court=court, before="sft-main", votes={court.metric: "held out"}, parameters=50_000, baseline={EPOCHS: 2},
@@ -46,12 +48,12 @@ def test_a_court_over_real_steps(lab: Lab, monkeypatch: pytest.MonkeyPatch, tmp_
 def _run(lab: Lab, name: str, epochs: int, seed: int, monkeypatch: pytest.MonkeyPatch) -> dict[str, Path]:
     """The step as the stage trains it, and its measurement."""
     rate: dict[str, Any] = {"learning_rate": 1e-2, "warmup_ratio": 0.1}
-    step = sft_step(epochs=epochs, seed=seed, schedule=rate, adam_beta2=0.98, placement={"micro_batch_size": 8, "checkpoint_every": 500})
+    step = sft_step(epochs=epochs, seed=seed, schedule=rate, adam_beta2=0.98, global_batch_size=4, placement=PLACEMENT)
     spec = lab.spec(request_of(step), key=name)
     result = lab.here(spec, monkeypatch, folder=f"job-{name}")
     assert result["exit"] == 0, result["reason"]
     trained, out = lab.part(spec), lab.root / f"measured-{name}"
     out.mkdir()
-    evaluation = {"skills": ["add"], "items": 8, "max_answer_tokens": 16}
+    evaluation = {"skills": ["add"], "items": 4, "max_answer_tokens": 12}
     measure({"template": TEMPLATE.model_dump(mode="json"), "evaluation": evaluation}, {"model": trained}, out, silent)
     return {name: out, f"{name}.train": trained}
