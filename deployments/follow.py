@@ -38,7 +38,7 @@ class Line:
     percent: float = 0.0
     note: str = ""
     seconds: float = 0.0
-    seen: tuple[Any, ...] = field(default=(), repr=False)
+    seen: Any = field(default=None, repr=False)
 
 
 class Screen(Protocol):
@@ -91,8 +91,11 @@ class LiveScreen:
 
     def draw(self, lines: list[Line]) -> None:
         """Redraw every bar."""
-        marks = {"waiting": "·", "running": "▸", "done": "✓", "reused": "↺"}
+        marks = {"waiting": "·", "running": "▸", "paused": "?", "done": "✓", "reused": "↺"}
         for line in lines:
+            if line.state == "paused" != line.seen:
+                self._bars.console.print(f"{line.name} {line.note}", soft_wrap=True)  # whole: it names where to go
+            line.seen = line.state
             if line.name not in self._ids:
                 self._ids[line.name] = self._bars.add_task(line.name, total=100, mark="·", seconds=0.0, note="")
             done = 100.0 if line.state in ("done", "reused") else line.percent
@@ -163,6 +166,8 @@ def _update(client: SyncPrefectClient, line: Line, run: FlowRun) -> None:
         return
     if run.state.is_completed():
         line.state, line.note = "done", ""
+    elif run.state.is_paused():
+        line.state, line.note = "paused", run.state.message or "waits for a person"
     elif run.state.is_running():
         line.state = "running"
         _read_progress(client, line, run)

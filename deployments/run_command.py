@@ -109,6 +109,9 @@ def _run(desk: Desk, wanted: list[Node], done: set[str], stage: str | None, here
 
 
 def _in_process(flow_name: str, parameters: dict[str, Any]) -> None:
+    from flows.vibe_check import in_terminal
+
+    in_terminal.set(True)
     if flow_name == "playbook":
         from flows.playbook import playbook
 

@@ -68,8 +68,7 @@ def _after_pretraining(plan: Plan, checkpoints: Mapping[str, Node], base: Node, 
     if plan.recipe.merging is not None:
         final = merge.add(plan, models, lambda stage: convert.add(plan, checkpoints[stage], tokens, documents, stage), documents)
     posttraining.measure(plan, "release", final, documents, test=True)
-    posttraining.vibe(plan, final)
-    release.add(plan, final)
+    release.add(plan, final, posttraining.vibe(plan, final))
 
 
 def _text(plan: Plan) -> tuple[Node, Node, Node]:

@@ -7,6 +7,7 @@ from typing import Any
 
 from contracts.config import leaves
 from contracts.errors import GateError
+from flows.approval import problems
 from flows.desk import Desk
 from flows.plan import Node
 from flows.stage import already_there, find
@@ -22,7 +23,8 @@ class Reason:
     stage: str
     fingerprint: str
     verdict: str
-    """'reused', 'refused' (there, but a gate stops it), 'runs' (nothing like it in the store), 're-runs' or 'undecided'."""
+    """'reused', 'refused' (there, but a gate stops it), 'asks' (there, but a person has to approve it), 'runs' (nothing like it in the
+    store), 're-runs' or 'undecided'."""
     because: list[str] = field(default_factory=list)
     seconds: float | None = None
     """What the nearest artifact of this stage cost; None where none is there."""
@@ -42,7 +44,8 @@ def _outlook(node: Node, earlier: list[Artifact], desk: Desk) -> Reason:
     found = find(node, desk)
     if found is not None:
         try:
-            already_there(node, desk)
+            if not already_there(node, desk):
+                return Reason(node.name, node.fingerprint, "asks", problems(found, desk), _cost(found))
         except GateError as error:
             return Reason(node.name, node.fingerprint, "refused", [error.what], _cost(found))
         return Reason(node.name, node.fingerprint, "reused", seconds=_cost(found))

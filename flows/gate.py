@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.errors import GateError, ResourceError
+from flows import approval
 from flows.desk import Desk
 from flows.heldout import note_read, problems_of
 from flows.plan import Node
@@ -88,7 +89,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
             f"qualification: nothing says that {metrics} carries signal at this size",
             do="give `ablations.qualification` (four seeds), or waive 'qualification' with a reason",
         )
-    _require_measured(recipe)
+    require_measured(recipe)
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
     for case in court_plans(desk):
@@ -96,7 +97,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
         yield from (f"court {case.name}: {finding.topic}: {finding.what}" for finding in case.findings)
 
 
-def _require_measured(recipe: Recipe) -> None:
+def require_measured(recipe: Recipe) -> None:
     """A merge is held to what training bought, and judged by what its line measures: said before anything is spent on it."""
     if recipe.merging is None or recipe.posttraining is None:
         return
@@ -204,6 +205,13 @@ def regression(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("regression", problems, f"change {stage}, or raise its max_regression if the loss is meant")
 
 
+def vibe(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+    """A person has read what the model says, where the recipe asks for it (Smol Training Playbook, SFT: vibe-testing)."""
+    found = approval.problems(artifact, desk) if approval.asks(node, desk.plan.recipe) else []
+    do = "run vibe again: it asks again; where the answers are wrong, change data or steps first"
+    return Finding("vibe", found, do, waivable=False)
+
+
 def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     """The chosen model must not be weaker than the best parent where it is weakest (Smol Training Playbook, model merging)."""
     from tasks.merging import merge_problems
@@ -227,6 +235,7 @@ CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
     "chat": (chat_data,),
     "pairs": (pairs,),
     "measure": (regression,),
+    "vibe": (vibe,),
     "merge": (merged,),
     "release": (heldout,),
 }

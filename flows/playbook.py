@@ -14,6 +14,7 @@ from prefect.states import Completed, State
 
 from flows import court, qualify, report, train
 from flows.abreast import abreast
+from flows.approval import asks
 from flows.desk import Desk
 from flows.elsewhere import run_elsewhere
 from flows.gate import before_the_run
@@ -31,9 +32,12 @@ def _run_name() -> str:
 
 
 def _next(desk: Desk, states: dict[str, str]) -> list[Node]:
-    """The next stage; where it takes one processor and decides nothing, with all such that follow it up to one that is not like that."""
+    """The next stage; where it takes one processor and decides nothing, with all such that follow it up to one that is not like that.
+
+    One that waits for a person waits alone: what fails beside it would be told only once that person has come.
+    """
     waiting = [node for node in desk.plan if node.name not in states]
-    return list(itertools.takewhile(_modest, waiting)) or waiting[:1]
+    return list(itertools.takewhile(lambda node: _modest(node) and not asks(node, desk.plan.recipe), waiting)) or waiting[:1]
 
 
 def _modest(node: Node) -> bool:

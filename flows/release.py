@@ -15,11 +15,15 @@ KIND = StageKind("release", 1, "the final model with its card", body="tasks.repo
 SKILLS = "skills.json"
 
 
-def add(plan: Plan, model: Node) -> Node:
-    """The model and every measurement in; a folder that a stranger can load and read out. The card tells of every stage before it."""
+def add(plan: Plan, model: Node, vibe: Node) -> Node:
+    """The model and every measurement in; a folder that a stranger can load and read out. The card tells of every stage before it.
+
+    Args:
+        vibe: what a person has read, and may have had to approve, before this model is released.
+    """
     measured = {node.name: node for node in plan if node.kind.name == "measure"}
     hashed = {"recipe": plan.recipe.name, "purpose": identity(plan.recipe.purpose), "released": model.name}
-    return plan.add("release", KIND, model.name, hashed=hashed, request=request, model=model, **measured)
+    return plan.add("release", KIND, model.name, hashed=hashed, request=request, model=model, vibe=vibe, **measured)
 
 
 def request(node: Node, desk: Desk) -> tuple[Any, dict[str, Path]]:
@@ -34,6 +38,7 @@ def request(node: Node, desk: Desk) -> tuple[Any, dict[str, Path]]:
         if role == "model"
         else desk.store.materialise(artifacts[one.name], scratch / "release", [SKILLS])
         for role, one in node.inputs.items()
+        if role != "vibe"
     }
     config = ReleaseRequest(
         recipe={"name": desk.plan.recipe.name, "purpose": desk.plan.recipe.purpose.model_dump(mode="json")},

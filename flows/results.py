@@ -1,4 +1,4 @@
-"""Where a person finds what a finished run made: .smolflow/results/<recipe>/ with report.html, model/ and a page for each court."""
+"""Where a person finds what a run made: .smolflow/results/<recipe>/ with report.html, vibe.html, model/ and a page for each court."""
 
 from __future__ import annotations
 
@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING
 
 from flows.baseline import BACKLOG
 from flows.desk import Desk
+from flows.plan import Node
 from infra.store import Artifact
 from tasks.ablation.results import CourtResult
 
 if TYPE_CHECKING:
     from tasks.ablation import ScalingFit, Trial
+    from tasks.posttraining import Vibe
     from tasks.reporting import Link
 
 REPORT, MODEL = ("report", "report.html"), ("convert", "model")
@@ -68,6 +70,17 @@ def scaling_page(desk: Desk, fit: ScalingFit, study: Sequence[Trial]) -> Path:
     from tasks.reporting import render_scaling
 
     return _page(desk, "scaling", render_scaling(fit, study, _links(desk)))
+
+
+def vibe_page(desk: Desk, vibe: Node, artifact: Artifact) -> tuple[Path, Vibe]:
+    """Write the page of a vibe check beside the other results, vibe.html; (the page, what it shows)."""
+    from tasks.posttraining import approval_of
+    from tasks.reporting import render_vibe, vibe_of
+
+    found = vibe_of({vibe.name: desk.store.materialise(artifact, desk.site.scratch / "vibe", ["vibe.json"])})
+    assert found is not None
+    approval = approval_of(desk.store.records(artifact))
+    return _page(desk, "vibe", render_vibe(found, vibe.inputs["model"].name, approval)), found
 
 
 def _links(desk: Desk) -> list[Link]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from contracts.errors import StageError
+from flows.approval import outstanding
 from flows.checkpoints import evaluated_beside
 from flows.desk import Desk
 from flows.gate import judge
@@ -44,6 +45,8 @@ class Watch:
     """Entered while the lease is held, so that no other run of the stage shares the job's folder; what it gives is told the artifact."""
     wait: float = 0.0
     """Seconds to wait for another run that is at the same stage; its result is then taken."""
+    present: Callable[[Artifact], None] | None = None
+    """Called with the artifact before its gates are asked: shows it to a person who has a say."""
 
 
 @dataclass(frozen=True)
@@ -83,6 +86,8 @@ def perform(node: Node, desk: Desk, watch: Watch) -> Outcome:
             artifact = _commit(node, inputs, workspace, part, summary, relies_on, time.monotonic() - began)
             tell(artifact)
             conclude(artifact)
+    if watch.present is not None:
+        watch.present(artifact)
     for line in judge(node, artifact, desk):
         watch.log.info("%s", line)
     seconds = time.monotonic() - began
@@ -116,11 +121,13 @@ def find(node: Node, desk: Desk) -> Artifact | None:
 def already_there(node: Node, desk: Desk) -> bool:
     """Whether the store holds `node`'s artifact and its gates let it pass now; bounds may have changed since it was made.
 
+    One that a person has yet to approve is not there: the stage has to ask.
+
     Raises:
         GateError: it is there, but a gate refuses it.
     """
     artifact = find(node, desk)
-    if artifact is None:
+    if artifact is None or outstanding(node, artifact, desk):
         return False
     for _ in judge(node, artifact, desk):
         pass

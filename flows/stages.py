@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from prefect import flow, get_run_logger, runtime
 from prefect.flows import Flow
 
@@ -15,6 +17,7 @@ from flows.plan import Node, StageKind
 from flows.show import StageDisplay, artifact_key, playbook_above
 from flows.stage import Watch, find, perform
 from flows.sweep import Sweep
+from flows.vibe_check import present
 
 
 def _run_name() -> str:
@@ -32,7 +35,8 @@ def run_here(node: Node, desk: Desk, pool: str, wait: float = 0.0) -> str:
     with StageDisplay(node, desk, log) as display:
         if node.arms and find(node, desk) is None:
             Sweep(node, desk, pool, log, display.progress, fence.check, artifact_key(f"runs-{node.name}"), playbook_above()).run()
-        outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during, wait))
+        shown = partial(present, node, desk=desk) if node.kind is dag.posttraining.VIBE else None
+        outcome = perform(node, desk, Watch(log, display.progress, fence.check, display.during, wait, shown))
         display.done(outcome)
     return node.fingerprint
 

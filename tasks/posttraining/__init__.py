@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from contracts.lazy import offered
 
 if TYPE_CHECKING:
+    from tasks.posttraining.approval import APPROVAL, Approval, approval_of, approval_problems
     from tasks.posttraining.chat import chat_data_problems
     from tasks.posttraining.chat_files import read_chat, samples_of
     from tasks.posttraining.chat_requests import ChatRequest, MeasureRequest, PairsRequest, VibeRequest, chat_request
@@ -31,7 +32,9 @@ if TYPE_CHECKING:
     from tasks.posttraining.vibe import Vibe
 
 __all__ = [
+    "APPROVAL",
     "Answer",
+    "Approval",
     "Cell",
     "Change",
     "ChatRequest",
@@ -53,6 +56,8 @@ __all__ = [
     "Token",
     "Vibe",
     "VibeRequest",
+    "approval_of",
+    "approval_problems",
     "chat_data_problems",
     "chat_problems",
     "chat_request",
@@ -74,7 +79,9 @@ __all__ = [
 
 # `measure` is offered under another name: a package's module of that name would take its place as soon as it is imported.
 _HOMES = {
+    "APPROVAL": "approval",
     "Answer": "sampling",
+    "Approval": "approval",
     "Cell": "skill_scores",
     "Change": "comparison",
     "ChatRequest": "chat_requests",
@@ -96,6 +103,8 @@ _HOMES = {
     "Token": "rendering",
     "Vibe": "vibe",
     "VibeRequest": "chat_requests",
+    "approval_of": "approval",
+    "approval_problems": "approval",
     "chat_data_problems": "chat",
     "chat_problems": "lint_report",
     "chat_request": "chat_requests",

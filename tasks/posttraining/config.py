@@ -306,6 +306,15 @@ class DistillationConfig(Step):
 AnyStep = SftConfig | PreferenceConfig | ReinforcementConfig | DistillationConfig
 
 
+class VibeConfig(Config):
+    """The vibe check of the final model: answers to a fixed pack of prompts, for a person to read."""
+
+    approval: bool = False
+    """A person must read them and approve them in the Prefect UI before the model is released."""
+    approval_hours: float = Field(default=72.0, gt=0)
+    """How long a run waits for that person; then it ends, and asks again when it is retried."""
+
+
 class PostTrainingConfig(Config):
     """What follows pretraining: steps that name their parents, so that they form a chain or branch."""
 
@@ -325,6 +334,8 @@ class PostTrainingConfig(Config):
     """On-policy distillation from a teacher."""
     evaluation: ChatEvaluation = ChatEvaluation()
     """What every one of them is measured with."""
+    vibe: Gate[VibeConfig] = VibeConfig()
+    """Whether a person has a say before the release."""
 
     @model_validator(mode="after")
     def _parents(self) -> Self:

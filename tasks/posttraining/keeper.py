@@ -44,7 +44,7 @@ class Keeper(TrainerCallback):
         self._ended, self._counted = time.perf_counter(), ledger.tokens
         self._logged: float | None = None
         self._checked = False
-        self._note = ""
+        self._note = f"goes on after step {ledger.step}" if ledger.step else ""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """The first step begins."""

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from tasks.reporting.qualified import render_qualification
     from tasks.reporting.releasing import ReleaseRequest, release
     from tasks.reporting.render import loss_image, render_report
-    from tasks.reporting.vibe_page import render_vibe
+    from tasks.reporting.skills import vibe_of
+    from tasks.reporting.vibe_page import render_vibe, vibe_markdown
 
 __all__ = [
     "FILES",
@@ -42,6 +43,8 @@ __all__ = [
     "render_vibe",
     "report",
     "require_repository",
+    "vibe_markdown",
+    "vibe_of",
 ]
 _LAZY = {
     "report": "body",
@@ -51,6 +54,8 @@ _LAZY = {
     "require_repository": "hub",
     "release": "releasing",
     "render_vibe": "vibe_page",
+    "vibe_markdown": "vibe_page",
+    "vibe_of": "skills",
     "build_view": "build",
     "loss_image": "render",
     "render_chat": "chat_page",

@@ -11,6 +11,7 @@ from models.config import ModelConfig
 from models.count import parameters
 from models.memory import GIB
 from tasks.ablation import CourtResult
+from tasks.posttraining import approval_of
 from tasks.reporting import ablations, corpus, lineage, measured, skills
 from tasks.reporting.axes import duration, short
 from tasks.reporting.view import Check, Link, PhaseCurve, ReportView, StageState, StageView
@@ -83,6 +84,7 @@ def build_view(
         final=skills.final_of(manifests, folders),
         panel=skills.panel_of(manifests),
         vibe=skills.vibe_of(folders),
+        approval=approval_of((records or {}).get("vibe", {})),
         gates=_gates(records or {}),
         plan=plan,
         versions={str(k): str(v) for k, v in newest.get("versions", {}).items()},

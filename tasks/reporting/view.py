@@ -9,7 +9,7 @@ from pydantic import Field
 from contracts.config import Config
 from tasks.ablation import CourtResult
 from tasks.evaluation import QualificationResult
-from tasks.posttraining import Vibe
+from tasks.posttraining import Approval, Vibe
 from tasks.reporting.interval import Interval
 from tasks.reporting.skills_view import PanelView, SkillStep
 
@@ -234,6 +234,8 @@ class ReportView(Config):
     panel: PanelView | None = None
     """The merge panel."""
     vibe: Vibe | None = None
+    approval: Approval | None = None
+    """What a person said about the vibe check."""
     """What a model said to a fixed pack of prompts."""
     gates: list[Check] = Field(default_factory=list)
     """Other gates and waivers of this run."""

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -91,6 +92,10 @@ class Stack:
         """What the Cancel and Retry buttons of the UI do."""
         self._post(f"flow_runs/{run_id}/set_state", {"state": {"type": kind, **more}, "force": kind == "SCHEDULED"})
 
+    def resume(self, run_id: str, **answers: Any) -> str:
+        """What the form behind the UI's Resume button does; returns whether the server accepts the answers."""
+        return str(self._post(f"flow_runs/{run_id}/resume", {"run_input": answers}).json()["status"])
+
     def flow_runs(self, **query: Any) -> list[dict[str, Any]]:
         """Flow runs, oldest first."""
         return list(self._post("flow_runs/filter", {"sort": "START_TIME_ASC", "limit": 200, **query}).json())
@@ -131,6 +136,13 @@ class Stack:
     def parts(self, stage: str = "train-stable") -> list[str]:
         """Names of the sealed checkpoints of a phase, in a store that is a folder."""
         return sorted(path.parent.name for path in (self.home / "store" / "workspaces" / stage).rglob("step-*/part.json"))
+
+    def kill_flow_runs(self) -> None:
+        """End the processes of flow runs and all that they started with SIGKILL, as a machine that dies would."""
+        for flow in self.flow_processes():
+            for process in [*flow.children(recursive=True), flow]:
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
 
     def kill(self, server: str) -> None:
         """End a server or worker and what it started with SIGKILL."""

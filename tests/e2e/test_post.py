@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.e2e.driving import Stack
+from tests.e2e.driving import Stack, sets, wait_until
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STEPS = ["sft-main", "preference-main", "reinforcement-main"]
+EPOCHS = 6
+LONGER = ["posttraining.sft.main.schedule.learning_rate=2.9e-3", f"posttraining.sft.main.epochs={EPOCHS}"]
+"""120 steps that no other test trains; the chat data stay as they are."""
+ASKS = ["posttraining.vibe.approval=true"]
 
 
 @pytest.fixture(scope="module")
@@ -20,8 +25,8 @@ def post(smoke: Stack) -> Stack:
     return smoke
 
 
-def fingerprints(stack: Stack) -> dict[str, str]:
-    return {row["stage"]: row["fingerprint"] for row in stack.json("explain", "--recipe", "smoke-post")}
+def fingerprints(stack: Stack, overrides: Sequence[str] = ()) -> dict[str, str]:
+    return {row["stage"]: row["fingerprint"] for row in stack.json("explain", "--recipe", "smoke-post", *sets(overrides))}
 
 
 def manifest(stack: Stack, fingerprint: str) -> dict[str, Any]:
@@ -64,3 +69,58 @@ def test_one_talks_with_it_in_both_modes(post: Stack) -> None:
         assert set(said) >= {"reasoning", "answer", "raw", "ended", "tokens"}
         assert said["tokens"] > 0
     assert "sft-nothing" in post.refused("chat", "--recipe", "smoke-post", "--stage", "sft-nothing", "--prompt", "Hello")
+
+
+def test_a_step_is_started_killed_and_retried_from_the_ui(post: Stack) -> None:
+    """As the form and the buttons of the UI do it; the worker reports a crash twice, and the second report undoes a Retry before it."""
+    before = set(post.parts("sft-main"))
+    run = post.submit("sft/cpu", recipe="smoke-post", overrides=LONGER, stage="sft-main")
+    wait_until(lambda: set(post.parts("sft-main")) - before, 200, "training did not get going")
+    post.kill_flow_runs()
+    wait_until(lambda: post.flow_run(run)["state"]["type"] == "CRASHED", 60, "nobody saw that the run was killed")
+    saved = max(int(name.removeprefix("step-")) for name in set(post.parts("sft-main")) - before)
+
+    def retried() -> bool:
+        kind = post.flow_run(run)["state"]["type"]
+        if kind == "CRASHED":
+            post.set_state(run, "SCHEDULED", name="AwaitingRetry")
+        return bool(kind in ("COMPLETED", "FAILED"))
+
+    wait_until(retried, 240, "it did not go on")
+    state = post.flow_run(run)["state"]
+    assert state["type"] == "COMPLETED", state
+    trained = manifest(post, fingerprints(post, LONGER)["sft-main"])
+    counts, ledger = trained["counts"], trained["evidence"]["ledger"]
+    assert counts["steps"] == EPOCHS * 20 and counts["tokens"] == EPOCHS * counts["epoch_tokens"], "each step once"
+    assert ledger["attempts"] >= 2 and saved >= 10
+    assert f"goes on after step {saved}" in post.command("logs", run, "--lines", "1000").stdout
+
+
+def test_a_person_approves_the_vibe_check_in_the_ui(post: Stack) -> None:
+    """The playbook pauses after the page was written; a refusal stops it and says who and why, Retry asks again, an approval is kept."""
+    here = post.command("run", "vibe", "--recipe", "smoke-post", *sets(ASKS), "--here", check=False)
+    assert here.returncode == 1 and "there is no terminal to ask in" in here.stderr
+    following = post.started("run", "--recipe", "smoke-post", *sets(ASKS))
+    first = paused(post)
+    assert "pirate" in (post.home / "results" / "smoke-post" / "vibe.html").read_text()
+    assert post.resume(first["id"], approve="perhaps", name="Ada") == "REJECT"
+    assert post.resume(first["id"], approve="no", name="Ada", remark="no pirate") == "ACCEPT"
+    told, said = following.communicate(timeout=90)
+    assert following.returncode == 1
+    assert f"waits for approval at {post.prefect}/runs/flow-run/{first['id']}" in told
+    assert "vibe: refused by Ada: no pirate" in said
+    (playbook,) = post.flow_runs(flow_runs={"state": {"type": {"any_": ["FAILED"]}}, "name": {"any_": ["smoke-post · playbook"]}})
+    post.set_state(playbook["id"], "SCHEDULED", name="AwaitingRetry")
+    again = paused(post)
+    assert post.resume(again["id"], approve="yes", name="Ada", remark="now it is") == "ACCEPT"
+    assert post.ends(playbook["id"], 120) == "COMPLETED"
+    records = post.json("show", fingerprints(post)["vibe"])["records"]
+    assert (records["approval"]["by"], records["approval"]["remark"], records["gate-vibe"]["verdict"]) == ("Ada", "now it is", "passed")
+    assert "nothing to do" in post.command("run", "--recipe", "smoke-post", *sets(ASKS), timeout=60).stdout
+
+
+def paused(stack: Stack) -> dict[str, Any]:
+    """The one run that waits for a person."""
+    asked = {"flow_runs": {"state": {"type": {"any_": ["PAUSED"]}}}}
+    (found,) = wait_until(lambda: stack.flow_runs(**asked), 120, "nobody is asked")
+    return dict(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,9 +14,11 @@ from contracts.errors import ConfigError, GateError, ResourceError, StageError
 from flows.desk import Desk
 from flows.explain import explain
 from flows.gate import before_the_run, require_measured
+from flows.plan import Node
 from flows.recipe import WAIVABLE, load
 from flows.stage import Watch, already_there, perform
-from infra.store import ArtifactMissing
+from infra.store import Artifact, ArtifactMissing
+from tasks.posttraining import APPROVAL
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
 GATES_OF_STAGES = {
@@ -195,3 +198,48 @@ def test_text_that_changes_between_plan_and_copy_is_not_committed(recipe: Path) 
     again = Desk.of(str(recipe))
     perform(again.plan.node("source"), again, WATCH)
     assert again.plan.node("source").fingerprint != planned
+
+
+@pytest.fixture
+def vibed(site: None, tmp_path: Path) -> tuple[Desk, Node, Artifact]:
+    """smoke-post where a person must approve the vibe check, which is in the store."""
+    desk = Desk.of("smoke-post", ["posttraining.vibe.approval=true"])
+    node = desk.plan.node("vibe")
+    (tmp_path / "vibe").mkdir()
+    (tmp_path / "vibe" / "vibe.json").write_text('{"talks": []}')
+    with desk.store.begin("vibe", node.workspace_key) as workspace:
+        artifact = workspace.commit(node.fingerprint, [workspace.put("result", tmp_path / "vibe")])
+    return desk, node, artifact
+
+
+def word(approved: bool) -> dict[str, object]:
+    """What a person said."""
+    return {"approved": approved, "by": "Ada", "remark": "no pirate", "at": "2026-01-01T00:00:00+00:00"}
+
+
+def test_a_vibe_check_waits_for_a_person_and_a_refusal_names_who_and_why(vibed: tuple[Desk, Node, Artifact]) -> None:
+    desk, node, artifact = vibed
+    assert not already_there(node, desk), "the stage has to ask"
+    with pytest.raises(GateError, match="vibe: nobody has approved the answers yet"):
+        perform(node, desk, WATCH)
+
+    def said(approved: bool) -> Watch:
+        return replace(WATCH, present=lambda one: desk.store.put_record(one, APPROVAL, word(approved)))
+
+    with pytest.raises(GateError, match="vibe: refused by Ada: no pirate"):
+        perform(node, desk, said(False))
+    assert not already_there(node, desk), "it asks again"
+    (outlook,) = (one for one in explain(desk) if one.stage == "vibe")
+    assert (outlook.verdict, outlook.because) == ("asks", ["refused by Ada: no pirate"])
+    assert desk.store.records(artifact)["gate-vibe"]["verdict"] == "refused"
+    perform(node, desk, said(True))
+    assert already_there(node, desk), "an approval is kept"
+    assert desk.store.records(artifact)["gate-vibe"]["verdict"] == "passed"
+
+
+def test_without_a_say_nobody_is_waited_for_and_the_stage_is_the_same(vibed: tuple[Desk, Node, Artifact]) -> None:
+    _, node, _ = vibed
+    other = Desk.of("smoke-post")
+    assert other.plan.node("vibe").fingerprint == node.fingerprint
+    assert already_there(other.plan.node("vibe"), other)
+    assert other.plan.node("release").inputs["vibe"] is other.plan.node("vibe"), "a release rests on it"

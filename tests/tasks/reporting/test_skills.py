@@ -12,8 +12,8 @@ import pytest
 
 from contracts.errors import InputError
 from tasks.evaluation import Answered
-from tasks.posttraining import SkillScores, Vibe
-from tasks.reporting import build_view, render_report, render_vibe
+from tasks.posttraining import Approval, SkillScores, Vibe
+from tasks.reporting import build_view, render_report, render_vibe, vibe_markdown
 from tasks.reporting.lineage import ancestry, weights_line
 from tasks.reporting.model_card import card_of, limits_of, render_card
 from tasks.reporting.skills import final_of, steps_of
@@ -140,7 +140,8 @@ def test_the_report_has_the_picture_the_panel_and_the_vibe_check(tmp_path: Path)
     folders["vibe"] = tmp_path / "vibe"
     folders["vibe"].mkdir()
     (folders["vibe"] / "vibe.json").write_text(json.dumps(vibe().model_dump(mode="json")))
-    page = render_report(build_view(RECIPE, manifests, folders))
+    page = render_report(build_view(RECIPE, manifests, folders, records={"vibe": {"approval": APPROVED.model_dump()}}))
+    assert "It was refused by Ada: &lt;b&gt;no&lt;/b&gt; (2026-01-01" in page
     for anchor in ("skills", "merge", "vibe"):
         assert f'id="{anchor}"' in page and f'href="#{anchor}"' in page
     for text in ("★ soup", "linear: 0.5 preference-main", "a parent as it is", "▾", panel().why, "Asked of merge alone", "says nothing"):
@@ -155,8 +156,19 @@ def vibe() -> Vibe:
     return Vibe.parse({"talks": [{"name": "persona", "looks_at": "A pirate?", "messages": messages, "answers": [answer]}]})
 
 
+APPROVED = Approval(approved=False, by="Ada", remark="<b>no</b>", at="2026-01-01T00:00:00+00:00")
+
+
+def test_the_vibe_check_as_markdown_keeps_what_the_model_wrote_in_its_block() -> None:
+    found = vibe()
+    found.talks[0].messages[2]["content"] = "```\n# free"
+    text = vibe_markdown(found, "sft-main")
+    assert "````\n```\n# free\n````" in text and "> says nothing" in text
+
+
 def test_the_vibe_page_stands_alone_and_escapes_what_the_model_wrote() -> None:
-    page, tags = render_vibe(vibe(), "sft-main"), Tags()
+    page, tags = render_vibe(vibe(), "sft-main", APPROVED), Tags()
     tags.feed(page)
+    assert "refused by Ada: &lt;b&gt;no&lt;/b&gt;" in page
     assert HOSTILE not in page and "Arr &lt;script&gt;" in page and "A pirate?" in page and "0&#8239;%" in page
     assert not tags.names & {"script", "iframe", "link", "img", "object", "embed", "form"} and tags.addresses == []
