@@ -16,21 +16,20 @@ from models.count import parameters_per_rank
 from models.layout import Layout
 from models.memory import GIB, static_bytes_per_rank
 from models.precision import Precision
+from tests.tasks.training.ranks import collective
 
 HERE = Path(__file__).resolve().parent
 SMOLLM3 = ModelConfig.preset("smollm3-3b")
 LAYOUTS = ["TP2", "TP2+SP", "TP2+SP full recompute", "PP2", "PP2xVPP2", "DP2", "DP2 selective recompute", "CP2"]
 
 
-def run(script: str, folder: Path, launcher: list[str]) -> dict[str, Any]:
+HIDDEN = {"CUDA_VISIBLE_DEVICES": "", "HF_HUB_OFFLINE": "1"}
+
+
+def run(script: str, folder: Path) -> dict[str, Any]:
     result = folder / "result.json"
-    environment = os.environ | {
-        "PYTHONPATH": str(HERE.parents[1]),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-        "HF_HUB_OFFLINE": "1",
-    }
-    command = [sys.executable, *launcher, str(HERE / script), str(result)]
+    environment = os.environ | HIDDEN | {"PYTHONPATH": str(HERE.parents[1]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / script), str(result)]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=150, check=False)
     assert done.returncode == 0, done.stderr[-4000:]
     loaded: dict[str, Any] = json.loads(result.read_text())
@@ -39,13 +38,15 @@ def run(script: str, folder: Path, launcher: list[str]) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def two_ranks(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    torchrun = ["-m", "torch.distributed.run", "--nproc-per-node", "2", "--rdzv-backend", "c10d", "--rdzv-endpoint", "127.0.0.1:0"]
-    return run("two_ranks.py", tmp_path_factory.mktemp("two_ranks"), torchrun)
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in HIDDEN.items():
+            patch.setenv(name, value)
+        return dict(collective(tmp_path_factory.mktemp("two_ranks"), [2], "tests.models.two_ranks:differences", 150)[2])
 
 
 @pytest.fixture(scope="module")
 def pretended(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
-    return run("pretended_ranks.py", tmp_path_factory.mktemp("pretended"), [])
+    return run("pretended_ranks.py", tmp_path_factory.mktemp("pretended"))
 
 
 @pytest.mark.parametrize("model", ["SmolLM3", "Llama", "Qwen3"])

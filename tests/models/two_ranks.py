@@ -1,13 +1,9 @@
-"""Run by torchrun on two ranks: builds every model at every layout and compares it with transformers; writes the differences as JSON.
-
-torchrun --nproc-per-node 2 two_ranks.py RESULT.json
-"""
+"""What each of two ranks does: it builds every model at every layout and compares it with transformers."""
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -58,6 +54,7 @@ def positions(packed: bool) -> torch.Tensor:
     return torch.cat([torch.arange(end - start) for start, end in zip(STARTS, [*STARTS[1:], LENGTH], strict=True)])
 
 
+@cache
 def reference(model: ModelConfig, packed: bool) -> tuple[torch.Tensor, float, dict[str, torch.Tensor]]:
     """Logits, loss and gradients of the transformers model with the same initial weights."""
     config = AutoConfig.for_model(**huggingface.config(model))
@@ -213,7 +210,8 @@ def worst(value: float) -> float:
     return float(tensor)
 
 
-def main() -> None:
+def differences(folder: Path) -> dict[str, Any]:
+    """Everything that was compared, by what it was compared at."""
     results: dict[str, Any] = {}
     for name, layout in LAYOUTS.items():
         for model in MODELS:
@@ -227,10 +225,5 @@ def main() -> None:
     results["bfloat16"] = bfloat16_difference(MODELS["Llama"], LAYOUTS["TP2"])
     parallel.destroy(keep_processes=True)
     results["refusals"] = refusals()
-    if dist.get_rank() == 0:
-        Path(sys.argv[1]).write_text(json.dumps(results))
     parallel.destroy()
-
-
-if __name__ == "__main__":
-    main()
+    return results
