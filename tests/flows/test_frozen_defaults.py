@@ -79,7 +79,7 @@ FROZEN: dict[str, tuple[int, str]] = {
     "preference": (2, "fdb8cc24a3b4788e5c08fbc571c52ef7"),
     "reinforcement": (1, "bab81a2806bf2950e3a39dd7b4c96dfd"),
     "distillation": (1, "144b50b0bb14a93acac88a450c932655"),
-    "measure": (2, "f68e415c35c9170ba01ee0a536cdd301"),
+    "measure": (2, "dd7a40f828edd40898002ba2c9c7ca8e"),
     "vibe": (1, "4363e12c05d7bbd80b00f9991e173f8b"),
     "merge": (2, "f87c746bdf6bcba92c00a852f683c422"),
 }

@@ -61,7 +61,7 @@ def test_every_contestant_is_on_the_panel_and_the_simplest_wins_where_all_are_al
         set(row.cells) == {"add/think", "add/no_think", "recall_32"} and row.cells["add/think"].items == 6 for row in panel.standings
     )
     assert summary.evidence["made_of"] == [panel.winner] and merge_problems(summary.evidence, request().merging) == []
-    assert summary.counts == {"candidates": 3, "contestants": 5, "items": 12}
+    assert summary.counts == {"candidates": 3, "contestants": 5, "items": 16}
     winner, left = tensors(family[panel.winner]), tensors(out)
     assert all(torch.equal(winner[name], left[name]) for name in winner) and own_problems(dissect(out)) == []
     assert isinstance(read_skills(out), SkillScores) and not (out.parent / "candidates").exists()
