@@ -13,11 +13,18 @@ from tasks.posttraining import Renderer
 from tasks.posttraining.config import PostTrainingConfig
 from tasks.posttraining.distillation_arguments import distillation
 from tasks.posttraining.distillation_rows import Questions, questions_of
+from tasks.posttraining.model_folder import load_renderer
 from tasks.posttraining.trl_arguments import Ground
-from tests.tasks.posttraining.lab import Lab, distillation_step, request_of, sums, weights
+from tests.tasks.posttraining.lab import TEMPLATE, Lab, distillation_step, request_of, sums, weights
 from tests.tasks.posttraining.material import ask, say, system, write_lines
 
 CPU, GPU = Ground("cpu"), Ground("cuda", 8, deepspeed=True)
+
+
+@pytest.fixture(scope="module")
+def renderer(folder: Path) -> Renderer:
+    """As the stage has it: a text ends where a turn ends."""
+    return load_renderer(folder, TEMPLATE)
 
 
 @pytest.fixture
