@@ -42,6 +42,8 @@ def judge(node: Node, artifact: Artifact, desk: Desk) -> Iterator[str]:
         note_read(node, artifact, desk)
     for check in CHECKS.get(node.kind.name, ()):
         finding = check(node, artifact, desk)
+        if finding is None:  # nobody asked for it: no record says that it passed
+            continue
         waiver = desk.plan.recipe.waiver(finding.gate) if finding.waivable else None
         verdict = "passed" if not finding.problems else "waived" if waiver else "refused"
         record = {"gate": finding.gate, "verdict": verdict, "problems": finding.problems, "waiver": waiver}
@@ -205,11 +207,12 @@ def regression(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("regression", problems, f"change {stage}, or raise its max_regression if the loss is meant")
 
 
-def vibe(node: Node, artifact: Artifact, desk: Desk) -> Finding:
+def vibe(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
     """A person has read what the model says, where the recipe asks for it (Smol Training Playbook, SFT: vibe-testing)."""
-    found = approval.problems(artifact, desk) if approval.asks(node, desk.plan.recipe) else []
+    if not approval.asks(node, desk.plan.recipe):
+        return None
     do = "run vibe again: it asks again; where the answers are wrong, change data or steps first"
-    return Finding("vibe", found, do, waivable=False)
+    return Finding("vibe", approval.problems(artifact, desk), do, waivable=False)
 
 
 def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
@@ -226,7 +229,7 @@ def heldout(node: Node, artifact: Artifact, desk: Desk) -> Finding:
     return Finding("heldout-reads", problems_of(node, desk), "run measure-release; what else read the items belongs on the card")
 
 
-CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding], ...]] = {
+CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding | None], ...]] = {
     "curate": (documents,),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),

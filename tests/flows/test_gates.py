@@ -238,8 +238,9 @@ def test_a_vibe_check_waits_for_a_person_and_a_refusal_names_who_and_why(vibed: 
 
 
 def test_without_a_say_nobody_is_waited_for_and_the_stage_is_the_same(vibed: tuple[Desk, Node, Artifact]) -> None:
-    _, node, _ = vibed
+    _, node, artifact = vibed
     other = Desk.of("smoke-post")
     assert other.plan.node("vibe").fingerprint == node.fingerprint
     assert already_there(other.plan.node("vibe"), other)
+    assert "gate-vibe" not in other.store.records(artifact), "a gate that was not asked says nothing"
     assert other.plan.node("release").inputs["vibe"] is other.plan.node("vibe"), "a release rests on it"

@@ -35,6 +35,15 @@ def test_every_loss_moves_the_model(lab: Lab, loss: str) -> None:
     assert set(scores) >= {"heldout/margin", "heldout/reward_accuracy", "heldout/pair_accuracy/before", "heldout/pair_accuracy/after"}
 
 
+def test_orpo_counts_what_it_reads_over_micro_batches(lab: Lab) -> None:
+    prepared = lab.prepared(request(loss="orpo", epochs=1, placement={"micro_batch_size": 2}))
+    rows = prepared.trainer.train_dataset
+    prepared.trainer.train()
+    tokens = [line["num_tokens"] for line in prepared.trainer.state.log_history if "loss" in line]
+    assert len(tokens) == 6 and tokens == sorted(tokens)
+    assert tokens[-1] == sum(len(row["chosen_input_ids"]) + len(row["rejected_input_ids"]) for row in rows)
+
+
 def test_a_step_raises_the_margin_of_heldout_pairs(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = lab.spec(request(epochs=4, loss="sigmoid", sft_weight=0.0, beta=0.5))
     result = lab.here(spec, monkeypatch)
