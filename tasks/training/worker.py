@@ -12,9 +12,11 @@ import sys
 def main(spec: str) -> int:
     """Train the phase that the job spec in the file `spec` describes; returns the exit code."""
     from infra.job import JobSpec
+
+    job = JobSpec.read(spec)
     from tasks.training.session import run
 
-    return run(JobSpec.read(spec))
+    return run(job)
 
 
 if __name__ == "__main__":

@@ -34,8 +34,9 @@ def uninterrupted(bench: Bench, change: dict[str, Any], monkeypatch: pytest.Monk
     return curve(bench.part(spec, result["part"]))
 
 
-def assert_goes_on(bench: Bench, spec: JobSpec, expected: dict[int, dict[str, float]]) -> dict[str, Any]:
-    result = bench.run(spec)
+def assert_goes_on(bench: Bench, spec: JobSpec, expected: dict[int, dict[str, float]], monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """The next attempt, in this process."""
+    result = bench.here(spec, monkeypatch)
     assert result["exit"] == 0, result["reason"]
     assert losses(curve(bench.part(spec, result["part"]))) == losses(expected)
     return result
@@ -91,20 +92,17 @@ def killed_at(bench: Bench, spec: JobSpec, moment: Any) -> Running:
     raise AssertionError(f"never seen: {moment.__name__}\n{job.log()[-3000:]}")
 
 
-@pytest.mark.timeout(170)
-@pytest.mark.parametrize(
-    "moments",
-    [
-        pytest.param([in_a_step, before_the_record], id="quick"),
-        pytest.param([before_the_first_step, during_a_save, before_the_record, in_a_step, during_a_save], id="all", marks=pytest.mark.slow),
-    ],
-)
-def test_killed_and_gone_on(bench: Bench, monkeypatch: pytest.MonkeyPatch, moments: list[Any]) -> None:
+MOMENTS = [before_the_first_step, during_a_save, before_the_record, in_a_step, during_a_save]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_killed_at_the_worst_moments_and_gone_on(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     expected = uninterrupted(bench, EVERY_SECOND, monkeypatch)
     spec = bench.spec(phase(**EVERY_SECOND), key="killed")
-    for moment in moments:
+    for moment in MOMENTS:
         killed_at(bench, spec, moment)
-    result = assert_goes_on(bench, spec, expected)
+    result = assert_goes_on(bench, spec, expected, monkeypatch)
     assert any("ended without a word" in said for said in result["summary"]["interventions"])
 
 
@@ -144,7 +142,7 @@ def test_sigterm_saves_and_asks_to_be_started_again(bench: Bench, monkeypatch: p
     (saved,) = bench.part_names(spec)
     assert 3 <= int(saved.removeprefix("step-")) < 40
     assert saved.removeprefix("step-").lstrip("0") in result["reason"]
-    again = assert_goes_on(bench, spec, expected)
+    again = assert_goes_on(bench, spec, expected, monkeypatch)
     assert len(again["summary"]["interventions"]) == 1, "asked to stop; nothing is said to have ended without a word"
     assert "SIGTERM" in again["summary"]["interventions"][0]
 
@@ -159,13 +157,13 @@ def test_a_full_disk_leaves_the_checkpoint_before_valid(bench: Bench, monkeypatc
     assert (result["exit"], result["code"]) == (76, "resource"), result["reason"]
     assert "no room left" in result["reason"] and "untouched" in result["reason"]
     assert bench.part_names(spec) == ["step-00000004"]
-    assert_goes_on(bench, spec, expected)
+    assert_goes_on(bench, spec, expected, monkeypatch)
 
 
 @pytest.mark.timeout(60)
-def test_a_store_that_is_away_is_said_at_once(bench: Bench) -> None:
+def test_a_store_that_is_away_is_said_at_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = bench.spec(phase()).model_copy(update={"store": "/proc/nowhere/store"})
-    result = bench.run(spec, timeout=50)
+    result = bench.here(spec, monkeypatch)
     assert result["exit"] in (1, 76) and "store" in result["reason"]
 
 
