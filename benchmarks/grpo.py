@@ -4,7 +4,8 @@
     OMP_NUM_THREADS=1 python -m benchmarks.grpo --model FOLDER --steps 20
 
 Without --model the weights of a SmolLM3 of hidden 128 and 4 layers are random: its answers hardly ever end, so nearly every one is as long
-as it may be, which is the dearest case. With a model that stage `sft-main` left, lengths are its own.
+as it may be, which is the dearest case. With a model that stage `sft-main` left, lengths are its own. --cpu counts CPU seconds: with one
+thread they are what an idle machine would need.
 """
 
 from __future__ import annotations
@@ -17,30 +18,40 @@ import random
 import statistics
 import sys
 import tempfile
+import time
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 PARTS = ("generate", "score", "train")
 
 
 def main() -> None:
-    """Train a few steps for each way of losing and print one table."""
+    """Train a few steps with one and with two updates per batch of answers, and print one table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--model", type=Path, help="folder of a model and its tokenizer; default: random weights")
     parser.add_argument("--steps", type=int, default=8)
     parser.add_argument("--batch", type=int, default=128, help="answers per step")
     parser.add_argument("--group", type=int, default=8, help="answers per prompt")
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
+    parser.add_argument("--cpu", action="store_true", help="count CPU seconds, where others work on this machine")
     parser.add_argument("--rewards", default="exact_answer,format", help="names, separated by commas")
     arguments = parser.parse_args()
     os.environ.update(HF_HUB_OFFLINE="1", TRANSFORMERS_VERBOSITY="error", TOKENIZERS_PARALLELISM="false", TRL_EXPERIMENTAL_SILENCE="1")
     warnings.simplefilter("ignore")
+    if arguments.cpu:
+        from tasks.posttraining import grpo_trainer, rollouts
+
+        for module in (grpo_trainer, rollouts):
+            module.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     with tempfile.TemporaryDirectory() as own:
         model = arguments.model or _random_model(Path(own))
         cores, threads = os.cpu_count(), os.environ.get("OMP_NUM_THREADS", "all")
         print(f"{platform.processor() or platform.machine()}, {cores} cores, {threads} thread(s) of torch")
-        print(f"{arguments.batch} answers a step in groups of {arguments.group}, at most {arguments.tokens} tokens; {arguments.rewards}\n")
+        seconds = "CPU seconds" if arguments.cpu else "seconds"
+        print(f"{arguments.batch} answers a step in groups of {arguments.group}, at most {arguments.tokens} tokens; {arguments.rewards}")
+        print(f"{seconds}, means of {arguments.steps} rollouts\n")
         print("| updates per batch | generate s | score s | train s | step s | answer tokens | answers/s |\n|---|---|---|---|---|---|---|")
         for iterations in (1, 2):
             print(_row(_trained(model, Path(own) / f"work-{iterations}", arguments, iterations), arguments, iterations), flush=True)
