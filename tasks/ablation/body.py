@@ -20,7 +20,7 @@ from tasks.ablation.response import responses
 from tasks.ablation.results import BASELINE, CourtResult, Effect, Response, Run
 from tasks.ablation.runs import Evidence, read_runs
 from tasks.ablation.sentences import size
-from tasks.ablation.step_runs import check_questions, fewer_pairs, read_step_runs, step_size
+from tasks.ablation.step_runs import at_an_end, check_questions, fewer_pairs, read_step_runs, step_size
 from tasks.ablation.verdict import Terms, effects
 from tasks.evaluation import ACCURACY, lower_is_better
 
@@ -126,7 +126,7 @@ def _step_runs(config: StepJudgeRequest, inputs: Mapping[str, Path]) -> Reading:
         holds_for=config.size or step_size(config, read),
         tokens=max((one.run.tokens for one in read if one.arm.name == BASELINE), default=0),
         backends={one.name: one.device for one in read},
-        remarks=fewer_pairs(read),
+        remarks=[*fewer_pairs(read), *at_an_end(config.court.metric, read)],
     )
 
 

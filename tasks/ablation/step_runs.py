@@ -21,7 +21,7 @@ from tasks.ablation.sentences import short
 from tasks.evaluation import ACCURACY, BITS
 from tasks.posttraining import SkillScores, read_skills
 
-__all__ = ["REQUIRED", "StepEvidence", "check_questions", "fewer_pairs", "read_step_runs", "skill_metrics", "step_size"]
+__all__ = ["REQUIRED", "StepEvidence", "at_an_end", "check_questions", "fewer_pairs", "read_step_runs", "skill_metrics", "step_size"]
 
 POOLED, REQUIRED = "all", "required"
 """Means over all cells, and over those that a merge would be judged by."""
@@ -115,6 +115,14 @@ def step_size(request: StepJudgeRequest, read: Sequence[StepEvidence]) -> str:
 def fewer_pairs(read: Sequence[StepEvidence]) -> list[str]:
     """A remark on each arm that asked for more pairs than there were: it is an arm of fewer than its name says."""
     return list(dict.fromkeys(_short_of_pairs(read)))
+
+
+def at_an_end(metric: str, read: Sequence[StepEvidence]) -> list[str]:
+    """A remark where every run is right nowhere, or everywhere: such a measure tells no arm from another, and its noise is no noise."""
+    values = {one.run.metrics[metric] for one in read if metric in one.run.metrics}
+    if values not in ({0.0}, {1.0}):
+        return []
+    return [f"{metric} is {values.pop():.0f} in every run: it cannot tell one arm from another here, whatever the verdict says."]
 
 
 def _short_of_pairs(read: Sequence[StepEvidence]) -> Iterator[str]:

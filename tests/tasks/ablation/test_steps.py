@@ -189,6 +189,11 @@ def test_a_run_that_is_given_up_stays_in_the_table_and_one_that_is_missing_is_re
     assert result.decisions[0].state == "accepted"
 
 
+def test_a_measure_that_no_run_moves_is_said(tmp_path: Path) -> None:
+    result = held(tmp_path, lambda arm, seed: scores({"think": 0, "no_think": 0}))
+    assert "0 in every run" in result.remarks[0] and result.decisions[0].state != "accepted"
+
+
 def test_runs_that_were_asked_other_questions_do_not_compare(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="different questions"):
         held(tmp_path, lambda arm, seed: scores({"think": 50, "no_think": 5}, questions="p" if seed else "q"))
