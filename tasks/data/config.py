@@ -50,7 +50,7 @@ class Acquisition(Config):
     packages: list[str] | None = None
     """embedded: only these of the collection's packages, in this order (none: all that are listed)."""
     skills: Placement[list[str] | None] = None
-    """generated: which skills, in equal parts, one that is named twice in two (what they and the seed make is identified by the snapshot)."""
+    """generated: which skills, in equal parts, one named twice in two (what they and the seed make is identified by the snapshot)."""
     seed: Placement[int | None] = None
     """generated: seed of the items drawn (none: 0)."""
     path: Placement[str | None] = None
