@@ -13,7 +13,11 @@ def step_lines(config: PostTrainingConfig) -> list[str]:
 def _settings(step: Step) -> list[str]:
     fields = dict(step)
     schedule = fields.get("schedule")
-    said = [f"{name} {fields[name]}" for name in ("loss", "beta", "sft_weight", "packing") if fields.get(name) not in (None, 0.0, "none")]
+    said = [
+        f"{name} {fields[name]}"
+        for name in ("teacher", "loss", "beta", "sft_weight", "packing")
+        if fields.get(name) not in (None, 0.0, "none")
+    ]
     said += [f"learning rate {schedule.learning_rate if schedule else fields['learning_rate']:g}"]
     said += [f"warm-up {schedule.warmup_ratio:.0%}, to {schedule.final_ratio:.0%}"] if schedule else []
     said += [f"{fields[name]:g} {name if fields[name] != 1 else name[:-1]}" for name in ("epochs", "steps") if name in fields]

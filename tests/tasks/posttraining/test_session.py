@@ -84,7 +84,7 @@ def test_sigkill_anywhere_and_the_same_weights(
 ) -> None:
     if kind == "distillation":
         lab.taught(teacher)
-    step: Any = distillation_step(steps=48) if kind == "distillation" else None
+    step: Any = distillation_step(steps=40, max_answer_tokens=6) if kind == "distillation" else None
     step = step or (sft_step(epochs=16) if kind == "sft" else preference_step(epochs=16))
     expected = whole(lab, step, monkeypatch)
     steps = told(expected)[-1][0]
