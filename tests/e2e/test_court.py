@@ -12,7 +12,7 @@ import pytest
 from flows.desk import Desk
 from tests.e2e.driving import Stack, sets, wait_until
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(900)
 RUNS = ["baseline.0", "baseline.1", "muon.0", "muon.1"]
 HOT = (
     "ablations.courts.main.modifications=[{name: hot, hypothesis: a rate far too high is no rate at all, "
