@@ -35,8 +35,8 @@ demo: $(READY) ## from raw text to an evaluated model on this machine, then say 
 	@$(BIN)/smolflow up
 	@$(BIN)/smolflow run --recipe $(RECIPE)
 
-test: $(READY) ## the quick suite in two processes, in at most 20 minutes on 2 cores
-	@$(BIN)/python -m pytest -n 2 -m "not slow and not browser and not gpu" $(PYTEST_ARGS)
+test: $(READY) ## the quick suite, in at most 20 minutes on 2 cores
+	@$(BIN)/python -m pytest -m "not slow and not browser and not gpu" $(PYTEST_ARGS)
 
 test-slow: $(READY) ## what takes longer: full reshard matrix, browser, second pool, chaos
 	@$(BIN)/python -m pytest -m "(slow or browser) and not gpu" $(PYTEST_ARGS)
