@@ -46,6 +46,7 @@ def prefect_server_environment(site: Site) -> dict[str, str]:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false",
         "DO_NOT_TRACK": "1",
+        "PYTHONPATH": _with_checkout(),
     }
 
 
@@ -68,7 +69,7 @@ def worker_environment(site: Site, folder: Path | None = None) -> dict[str, str]
     """
     return client_environment(site) | {
         "PREFECT_WORKER_QUERY_SECONDS": "3",
-        "PYTHONPATH": os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")])),
+        "PYTHONPATH": _with_checkout(),
         "SMOLFLOW_SITE": str(write_site(site)),
         "SMOLFLOW_INTERPRETER": site.interpreter,
         "SMOLFLOW_FOLDER": str(folder or Path.cwd()),
@@ -98,6 +99,10 @@ def write_profile(site: Site) -> None:
     path = folder / "profiles.toml"
     if not path.is_file() or path.read_text(encoding="utf-8") != text:
         path.write_text(text, encoding="utf-8")
+
+
+def _with_checkout() -> str:
+    return os.pathsep.join(filter(None, [str(CHECKOUT), os.environ.get("PYTHONPATH", "")]))
 
 
 def _without_proxy(site: Site) -> str:

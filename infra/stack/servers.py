@@ -102,7 +102,8 @@ def _await_all(waiting: dict[str, tuple[_Plan, Record]], say: Say) -> None:
 
 
 def _prefect(site: Site) -> _Plan:
-    program = [site.interpreter, "-m", "prefect", "server", "start", "--host", site.prefect.host, "--port", str(site.prefect.port)]
+    program = [site.interpreter, "-m", "infra.stack.prefect_server", "server", "start"]
+    program += ["--host", site.prefect.host, "--port", str(site.prefect.port)]
     return _Plan("prefect", site.prefect, "/api/health", program, prefect_server_environment(site), site.home / "prefect")
 
 

@@ -18,6 +18,7 @@ import psutil
 import pytest
 import yaml
 
+from infra.launchers import clean_start
 from infra.site import CHECKOUT
 from infra.stack.ports import free_port
 
@@ -60,9 +61,9 @@ class Stack:
         return json.loads(self.command(*arguments, "--json").stdout)
 
     def started(self, *arguments: str) -> subprocess.Popen[str]:
-        """`smolflow ARGUMENTS` in the background."""
+        """`smolflow ARGUMENTS` in the background, with a SIGINT that works even where this suite itself runs in the background."""
         pipe = subprocess.PIPE
-        return subprocess.Popen([*COMMAND, *arguments], cwd=self.root, env=self.env, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(clean_start([*COMMAND, *arguments]), cwd=self.root, env=self.env, stdout=pipe, stderr=pipe, text=True)
 
     def with_env(self, more: Mapping[str, str]) -> Stack:
         """The same site with more in the environment of its commands."""
