@@ -96,12 +96,14 @@ def test_a_person_approves_the_vibe_check_in_the_ui(post: Stack) -> None:
     """The playbook pauses after the page was written; a refusal stops it and says who and why, Retry asks again, an approval is kept."""
     here = post.command("run", "vibe", "--recipe", "smoke-post", *sets(ASKS), "--here", check=False)
     assert here.returncode == 1 and "there is no terminal to ask in" in here.stderr
-    following = post.started("run", "--recipe", "smoke-post", *sets(ASKS))
+    following = post.with_env({"PYTHONUNBUFFERED": "1"}).started("run", "--recipe", "smoke-post", *sets(ASKS))
     first = paused(post)
+    assert following.stdout is not None
+    told = next(line for line in following.stdout if "waits for approval" in line)  # a person answers what they were told of
     assert "pirate" in (post.home / "results" / "smoke-post" / "vibe.html").read_text()
     assert post.resume(first["id"], approve="perhaps", name="Ada") == "REJECT"
     assert post.resume(first["id"], approve="no", name="Ada", remark="no pirate") == "ACCEPT"
-    told, said = following.communicate(timeout=90)
+    _, said = following.communicate(timeout=90)
     assert following.returncode == 1
     assert f"waits for approval at {post.prefect}/runs/flow-run/{first['id']}" in told
     assert "vibe: refused by Ada: no pirate" in said
