@@ -22,6 +22,7 @@ from flows.plan import Node
 from flows.recipe import load
 from infra.job import machine
 from tasks.evaluation import bootstrap_difference
+from tasks.merging import Panel
 from tasks.posttraining import SkillScores, read_skills
 from tasks.posttraining.skill_scores import DECODINGS, Decoding
 
@@ -113,10 +114,11 @@ def _print_panels(desks: Mapping[int, Desk]) -> None:
         node = next((one for one in desk.plan if one.name == "merge"), None)
         if node is None:
             return
-        panel = desk.store.require(node.name, node.fingerprint).manifest.evidence["panel"]
-        for row in panel["standings"]:
-            weakest = row["cells"].get(row["weakest"], {"value": float("nan")})["value"]
-            rows.setdefault(row["name"], []).append(f"{weakest:.3f}{' *' if row['name'] == panel['winner'] else ''} ({row['weakest']})")
+        panel = Panel.parse(desk.store.require(node.name, node.fingerprint).manifest.evidence["panel"], "manifest of merge")
+        for row in panel.standings:
+            weakest = row.cells.get(row.weakest)
+            told = f"{weakest.value:.3f} ({row.weakest})" if weakest else "not measured"
+            rows.setdefault(row.name, []).append(f"{told} *" if row.name == panel.winner else told)
     print("| model |" + "".join(f" seed {seed} |" for seed in desks) + "\n|---|" + "---|" * len(desks))
     for name, cells in rows.items():
         print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
