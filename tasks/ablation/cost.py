@@ -12,7 +12,7 @@ from tasks.ablation.config import Court, Modification
 from tasks.ablation.factors import check
 from tasks.ablation.fields import CourtRecipe, position
 from tasks.ablation.parity import parity
-from tasks.ablation.plan import ArmPlan, CourtPlan, require
+from tasks.ablation.plan import ArmPlan, CourtPlan, PlannedCourt, require
 from tasks.ablation.step_cost import StepCourtPlan, step_court_plan
 from tasks.compass import TrainingPlan, amount, grid, plan_training
 
@@ -130,7 +130,7 @@ def _step_lines(plan: StepCourtPlan) -> list[str]:
     ]
 
 
-def _convention(plan: CourtPlan | StepCourtPlan, but: str) -> list[str]:
+def _convention(plan: PlannedCourt, but: str) -> list[str]:
     return [
         f"FLOP formula   {plan.formula}",
         f"peak           {plan.peak}",
@@ -138,7 +138,7 @@ def _convention(plan: CourtPlan | StepCourtPlan, but: str) -> list[str]:
     ]
 
 
-def _price(plan: CourtPlan | StepCourtPlan) -> str:
+def _price(plan: PlannedCourt) -> str:
     return f"{hours_text(plan.device_hours)} device-hours" + ("" if plan.money is None else f", {plan.money:,.2f} {plan.currency}")
 
 
@@ -146,7 +146,7 @@ def _known(value: float | None) -> str:
     return "unknown" if value is None else amount(value)
 
 
-def _said(plan: CourtPlan | StepCourtPlan) -> list[str]:
+def _said(plan: PlannedCourt) -> list[str]:
     lines, order = [], list(SIGNS)
     for finding in sorted(plan.findings, key=lambda finding: order.index(finding.level)):
         lines.append(f"{SIGNS[finding.level]}: {finding.topic}: {finding.what}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Sequence
 
 from pydantic import Field
 
@@ -11,41 +11,33 @@ from contracts.errors import GateError
 from tasks.ablation.parity import Parity
 from tasks.compass import Finding
 
-__all__ = ["ArmPlan", "CourtPlan", "require"]
+__all__ = ["ArmPlan", "CourtPlan", "PlannedArm", "PlannedCourt", "require"]
 
 
-class ArmPlan(Config):
+class PlannedArm(Config):
     """One arm, all its seeds together."""
 
     arm: str
     """Its name."""
     runs: int
     """Runs to make: its seeds, without those left out."""
-    tokens: int
-    """Tokens of one run: whole steps."""
-    flops: float
-    """Model FLOPs of all its runs."""
     device_hours: float | None = None
     """Device hours of all its runs at the assumed utilisation; unset where no peak is known."""
-    parity: Parity
-    """Its size and work beside the baseline."""
 
 
-class CourtPlan(Config):
-    """Everything that can be said of a court before it is held."""
+class PlannedCourt(Config):
+    """Everything that can be said of any court before it is held."""
 
     name: str
     """The court."""
     before: str
-    """Phase it stands before."""
+    """Phase or step it stands before."""
     metric: str
     """What decides."""
     seeds: list[int]
     """Seeds of every arm."""
-    arms: list[ArmPlan]
+    arms: Sequence[PlannedArm]
     """The baseline first."""
-    converted: bool
-    """Whether every run is converted to a transformers model before it is measured."""
     formula: str
     """FLOP convention."""
     peak: str
@@ -53,7 +45,7 @@ class CourtPlan(Config):
     assumed_mfu: float
     """Share of the peak assumed."""
     money: float | None = None
-    """Price of it all; unset where no price or no peak is given."""
+    """Price of it all, at most; unset where no price, no peak or no length is given."""
     currency: str = "EUR"
     """Currency of `money`."""
     findings: list[Finding] = Field([])
@@ -65,18 +57,8 @@ class CourtPlan(Config):
         return sum(arm.runs for arm in self.arms)
 
     @property
-    def tokens(self) -> int:
-        """Tokens of all runs."""
-        return sum(arm.runs * arm.tokens for arm in self.arms)
-
-    @property
-    def flops(self) -> float:
-        """Model FLOPs of all runs."""
-        return sum(arm.flops for arm in self.arms)
-
-    @property
     def device_hours(self) -> float | None:
-        """Device hours of all runs; None where no peak is known."""
+        """Device hours of all runs, at most; None where they are not known."""
         hours = [arm.device_hours for arm in self.arms]
         return None if None in hours else sum(hour or 0.0 for hour in hours)
 
@@ -86,14 +68,37 @@ class CourtPlan(Config):
         return [finding for finding in self.findings if finding.level == "block"]
 
 
-class _Plan(Protocol):
-    @property
-    def name(self) -> str: ...
-    @property
-    def blocked(self) -> list[Finding]: ...
+class ArmPlan(PlannedArm):
+    """One arm of a court before a phase."""
+
+    tokens: int
+    """Tokens of one run: whole steps."""
+    flops: float
+    """Model FLOPs of all its runs."""
+    parity: Parity
+    """Its size and work beside the baseline."""
 
 
-def require(plan: _Plan) -> None:
+class CourtPlan(PlannedCourt):
+    """The plan of a court before a phase."""
+
+    arms: list[ArmPlan]
+    """The baseline first."""
+    converted: bool
+    """Whether every run is converted to a transformers model before it is measured."""
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of all runs."""
+        return sum(arm.runs * arm.tokens for arm in self.arms)
+
+    @property
+    def flops(self) -> float:
+        """Model FLOPs of all runs."""
+        return sum(arm.flops for arm in self.arms)
+
+
+def require(plan: PlannedCourt) -> None:
     """Raise GateError naming every blocking finding; silent where there is none."""
     if plan.blocked:
         text = "; ".join(f"{finding.topic}: {finding.what}" for finding in plan.blocked)

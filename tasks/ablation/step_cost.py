@@ -6,13 +6,11 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from pydantic import Field
-
-from contracts.config import Config
 from models.flops import flops_per_token
 from tasks.ablation.arms import Arm
 from tasks.ablation.config import StepCourt
 from tasks.ablation.fields import CourtRecipe, apply
+from tasks.ablation.plan import PlannedArm, PlannedCourt
 from tasks.ablation.step_factors import check_step
 from tasks.ablation.steps import step_of
 from tasks.compass import Finding, plan_training
@@ -24,66 +22,24 @@ REFERENCE = 4 / 3
 """Work of a preference step against plain training: a forward pass of the reference beside three passes of the policy."""
 
 
-class StepArmPlan(Config):
-    """One arm, all its seeds together."""
+class StepArmPlan(PlannedArm):
+    """One arm of a court before a step; its device hours are unset too where the length of a run is not known."""
 
-    arm: str
-    """Its name."""
-    runs: int
-    """Runs to make: its seeds, without those left out."""
     examples: int | None = None
     """Conversations or pairs that one run trains on, passes counted; unset where a source does not say how many it has."""
     tokens: int | None = None
     """Most tokens of one run: every example as long as the step lets it be."""
     flops: float | None = None
     """Model FLOPs of all its runs, for those tokens."""
-    device_hours: float | None = None
-    """Device hours of all its runs at the assumed utilisation; unset where no peak is known."""
 
 
-class StepCourtPlan(Config):
-    """Everything that can be said of a court over a step before it is held."""
+class StepCourtPlan(PlannedCourt):
+    """The plan of a court before a step."""
 
-    name: str
-    """The court."""
-    before: str
-    """Step it stands before."""
-    metric: str
-    """What decides."""
-    seeds: list[int]
-    """Seeds of every arm."""
     arms: list[StepArmPlan]
     """The baseline first."""
     items: int
     """Answers to held-out items of generated skills asked of each run; tasks come beside them."""
-    formula: str
-    """FLOP convention."""
-    peak: str
-    """Dense peak of one device, with its source."""
-    assumed_mfu: float
-    """Share of the peak assumed."""
-    money: float | None = None
-    """Price of it all, at most; unset where no price, no peak or no length is given."""
-    currency: str = "EUR"
-    """Currency of `money`."""
-    findings: list[Finding] = Field([])
-    """Judgements; those of level `block` stop the launch."""
-
-    @property
-    def runs(self) -> int:
-        """Runs in all."""
-        return sum(arm.runs for arm in self.arms)
-
-    @property
-    def device_hours(self) -> float | None:
-        """Device hours of all runs, at most; None where they are not known."""
-        hours = [arm.device_hours for arm in self.arms]
-        return None if None in hours else sum(hour or 0.0 for hour in hours)
-
-    @property
-    def blocked(self) -> list[Finding]:
-        """Findings that stop a launch."""
-        return [finding for finding in self.findings if finding.level == "block"]
 
 
 def step_court_plan(court: StepCourt, recipe: CourtRecipe, settled: Mapping[str, str] | None = None) -> StepCourtPlan:
