@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -44,11 +45,13 @@ class Keeper(TrainerCallback):
         self._ended, self._counted = time.perf_counter(), ledger.tokens
         self._logged: float | None = None
         self._checked = False
-        self._note = f"goes on after step {ledger.step}" if ledger.step else ""
+        self._note = ""
 
     def on_train_begin(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
-        """The first step begins."""
+        """The first step begins. Where it goes on is a line of the log: progress that is soon followed by more is not shown."""
         self._ended = time.perf_counter()
+        if self._spool is not None:
+            print(f"begins after step {self.ledger.step} of {state.max_steps}", file=sys.stderr, flush=True)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """A step is over: save and end where a signal asked for it; the end itself needs no checkpoint, the result follows."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -37,6 +38,12 @@ class Telemetry:
         self._progress = ProgressFile(folder / "progress.jsonl")
         self._flops = flops_per_token(job.model, job.phase.sequence_length)
         self._peak = published_peak(device_name()) if HAVE_CUDA else measured_peak()
+
+    def begin(self, step: int) -> None:
+        """Where this attempt begins: also a line of the log, since progress that is soon followed by more is not shown."""
+        note = f"begins after step {step} of {self._phase.steps}"
+        print(note, file=sys.stderr, flush=True)
+        self.say(step, note)
 
     def say(self, step: int, note: str) -> None:
         """How far the phase is."""

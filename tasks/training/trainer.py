@@ -124,7 +124,7 @@ class _Trainer:
             shutil.rmtree(self._attempt.resume, ignore_errors=True)  # read by every rank
         self._ledger.add("restarting", time.perf_counter() - self._attempt.began)
         if self._telemetry is not None:
-            self._telemetry.say(self.done, f"begins after step {self.done} of {self._phase.steps}")
+            self._telemetry.begin(self.done)
 
     def note(self, incident: Incident) -> None:
         """Add an incident to the account."""
