@@ -22,11 +22,17 @@ def main(arguments: list[str]) -> None:
     options, program = arguments[:cut], arguments[cut + 1 :]
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_DFL)
-    if options[:1] == ["--die-with"] and sys.platform == "linux":
-        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
-        if os.getppid() != int(options[1]):  # it died before the line above
-            sys.exit(1)
+    if options[:1] == ["--die-with"]:
+        die_with(int(options[1]))
     os.execvp(program[0], program)
+
+
+def die_with(parent: int) -> None:
+    """Get SIGTERM when the parent process dies, or rather its thread that started this one (Linux)."""
+    if sys.platform == "linux":
+        ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+        if os.getppid() != parent:  # it died before the line above
+            sys.exit(1)
 
 
 if __name__ == "__main__":

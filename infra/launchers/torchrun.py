@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from infra.job import JobSpec
+from infra.launchers.forked import forked
+from infra.launchers.process import Start, spawned
 from infra.launchers.watch import OnLine, OnProgress, Result, run
 from infra.site import CHECKOUT, Site
 
 __all__ = ["Result", "launch", "torchrun"]
+
+FORKED = ("training", "evaluation", "posttraining")
+"""Crafts of which one run of the playbook starts many jobs."""
 
 
 def launch(
@@ -26,16 +32,24 @@ def launch(
     """Write `spec` into `job_dir`, run its worker there and follow it to its end (see `infra.launchers.watch.run`).
 
     Several processes run under torchrun, and so does training on a GPU; one process of any other kind is the worker itself: the agent
-    would cost a second import of torch.
+    would cost a second import of torch. On CPUs, where imports are a large part of a small job, workers of which a run has many are forked.
     """
     job_dir = Path(os.path.abspath(job_dir))
     job_dir.mkdir(parents=True, exist_ok=True)
     place = job_dir / "spec.json"
     place.write_text(spec.model_dump_json(indent=2), encoding="utf-8")
-    worker = ["-m", f"tasks.{spec.craft}.worker", str(place)]
-    alone = spec.processes == 1 and (spec.craft != "training" or _on_cpus(spec, site))
-    program = [site.interpreter, *worker] if alone else torchrun(site.interpreter, spec.processes, worker)
-    return run(program, job_dir, worker_environment(spec, site), on_line=on_line, on_progress=on_progress, check=check)
+    start = _start(spec, place, site)
+    return run(start, job_dir, on_line=on_line, on_progress=on_progress, check=check)
+
+
+def _start(spec: JobSpec, place: Path, site: Site) -> Start:
+    module, environment, on_cpus = f"tasks.{spec.craft}.worker", worker_environment(spec, site), _on_cpus(spec, site)
+    if spec.processes > 1 or (spec.craft == "training" and not on_cpus):
+        return spawned(torchrun(site.interpreter, spec.processes, ["-m", module, str(place)]), environment)
+    # Another interpreter may stand in a container, whose process ids are not ours; a fork after imports is safe on Linux alone.
+    if spec.craft in FORKED and on_cpus and site.interpreter == sys.executable and sys.platform == "linux":
+        return forked(module, place, environment, importlib.import_module(module).environment(spec))
+    return spawned([site.interpreter, "-m", module, str(place)], environment)
 
 
 def torchrun(interpreter: str, processes: int, worker: Sequence[str]) -> list[str]:

@@ -11,18 +11,21 @@ import psutil
 
 JOB_DIR = "SMOLFLOW_JOB_DIR"
 """Variable in the environment of every process of a job: finds them even when the one that started them is gone."""
+LOG = "log.txt"
+"""Name of a job's log: what writes its errors there works for the job. A forked process shows the environment of its server."""
 
 
 def members(job_dir: Path, leader: int | None = None) -> list[psutil.Process]:
     """Live processes that work for the job in `job_dir`, and those that descend from process `leader`; never this process."""
     found: dict[int, psutil.Process] = {}
+    log = os.path.join(job_dir, LOG)
     if leader is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             top = psutil.Process(leader)
             found |= {process.pid: process for process in [top, *top.children(recursive=True)]}
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error, OSError):
-            if process.environ().get(JOB_DIR) == str(job_dir):
+            if _logs_to(process.pid, log) or process.environ().get(JOB_DIR) == str(job_dir):
                 found[process.pid] = process
     found.pop(os.getpid(), None)
     return [process for process in found.values() if _lives(process)]
@@ -46,6 +49,13 @@ def end(job_dir: Path, leader: int | None = None, grace: float = 20.0) -> list[i
     finally:  # also when a second Ctrl-C cuts the wait short
         killed = _kill(job_dir, leader, family)
     return killed
+
+
+def _logs_to(pid: int, log: str) -> bool:
+    try:
+        return os.readlink(f"/proc/{pid}/fd/2") == log
+    except OSError:  # gone, another user's, or no /proc here: and nothing is forked
+        return False
 
 
 def _kill(job_dir: Path, leader: int | None, family: list[psutil.Process]) -> list[int]:

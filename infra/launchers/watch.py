@@ -7,15 +7,15 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from infra.launchers import clean_start
 from infra.launchers.failure import explain
+from infra.launchers.process import Process, Start
 from infra.launchers.tailing import Tail, Throttle
-from infra.launchers.tree import JOB_DIR, end
+from infra.launchers.tree import LOG, end
 
 GRACE_SECONDS = 20.0
 """Time to save a checkpoint after SIGTERM. Prefect kills a flow process 30 s after a cancel: this must end before."""
@@ -45,24 +45,22 @@ class Result:
 
 
 def run(
-    program: Sequence[str],
+    start: Start,
     job_dir: Path,
-    environment: Mapping[str, str],
     *,
     on_line: OnLine,
     on_progress: OnProgress,
     check: Callable[[], object] | None = None,
     grace: float = GRACE_SECONDS,
 ) -> Result:
-    """Run `program` in `job_dir` and follow it to its end.
+    """Start a process in `job_dir` and follow it to its end.
 
     Whatever goes wrong here (Ctrl-C, a cancel, `check` raising), no process of the job outlives this call; when this process itself is
     killed, the program gets SIGTERM. Processes that an earlier attempt left are ended first.
 
     Args:
-        program: command and arguments.
+        start: starts it.
         job_dir: the job's folder: working folder of its processes; holds log, progress.jsonl and result.json.
-        environment: whole environment of the program; the job's folder is added.
         on_line: gets log lines, at a bounded rate. An exception in it, or in `on_progress`, is no reason to stop a job.
         on_progress: gets (done, total, note).
         check: called every poll; what it raises ends the job and is raised here.
@@ -73,20 +71,12 @@ def run(
     end(job_dir, grace=grace)
     for name in ("result.json", "progress.jsonl"):
         (job_dir / name).unlink(missing_ok=True)
-    log = job_dir / "log.txt"
+    log = job_dir / LOG
+    log.touch()
     screen = _Screen(job_dir, log, on_line, on_progress)
-    process: subprocess.Popen[bytes] | None = None
+    process: Process | None = None
     try:
-        with log.open("ab") as output:
-            process = subprocess.Popen(
-                clean_start(program, die_with=os.getpid()),
-                env={**environment, JOB_DIR: str(job_dir), "PYTHONUNBUFFERED": "1"},
-                cwd=job_dir,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = start(job_dir, log)
         while process.poll() is None:
             screen.refresh()
             if check is not None:
@@ -96,20 +86,21 @@ def run(
     except BaseException:
         killed = end(job_dir, process.pid if process else None, grace)
         if process:
+            process.kill()
             process.wait()
         screen.refresh(last=True)
         screen.say(f"stopped the processes of {job_dir.name}" + (f"; {len(killed)} of them by SIGKILL" if killed else ""))
         raise
     end(job_dir, grace=0.0)  # ranks that outlived their agent
     screen.refresh(last=True)
-    return _result(job_dir, log, screen.began_at, process.returncode)
+    return _result(job_dir, log, screen.began_at, process.wait())
 
 
 class _Screen:
     """Passes the log and the progress on; a display that fails does not end a training run."""
 
     def __init__(self, job_dir: Path, log: Path, on_line: OnLine, on_progress: OnProgress) -> None:
-        self.began_at = log.stat().st_size if log.exists() else 0
+        self.began_at = log.stat().st_size
         self._log, self._progress = Tail(log), Tail(job_dir / "progress.jsonl")
         self._path, self._on_line, self._on_progress = log, Throttle(on_line), on_progress
 

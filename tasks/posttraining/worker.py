@@ -25,11 +25,31 @@ BODIES = ("chat", "measure", "vibe")
 """Kinds whose module of the same name offers a body of the same name."""
 LONG_BODIES = ("pairs",)
 """The same, keeping parts of its work in the workspace."""
-_ENVIRONMENT = {
+_QUIET = {
     "HF_HUB_DISABLE_TELEMETRY": "1", "TOKENIZERS_PARALLELISM": "false", "TRANSFORMERS_VERBOSITY": "error", "TQDM_DISABLE": "1",
     "HF_DATASETS_DISABLE_PROGRESS_BARS": "1", "TRL_EXPERIMENTAL_SILENCE": "1", "DISABLE_MLFLOW_INTEGRATION": "TRUE",
 }  # fmt: skip
-"""Settled when the libraries are first imported. Metrics go to the spool, not from a worker to MLflow, whose import takes TRL 2 s."""
+"""Metrics go to the spool, not from a worker to MLflow, whose import takes TRL 2 s."""
+
+
+def environment(spec: JobSpec) -> dict[str, str]:
+    """Settled before the libraries are first imported. Chat data and a teacher from a hub are all that is ever fetched."""
+    online = _kind(spec) == "chat" or _teacher_from_hub(spec)
+    return _QUIET if online else _QUIET | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
+
+
+def preload(spec: JobSpec) -> None:
+    """Import what this kind of stage needs."""
+    kind = _kind(spec)
+    import_module(f"tasks.posttraining.{kind}")
+    if kind == "chat":
+        return
+    import transformers.models.auto.modeling_auto
+    import transformers.models.llama.modeling_llama  # noqa: F401
+
+    if kind in TRAINED:
+        import_module("tasks.posttraining.session")
+        import_module("trl.trainer.grpo_trainer" if kind == "reinforcement" else "trl.trainer.sft_trainer")
 
 
 def main(spec: JobSpec) -> int:
@@ -38,10 +58,8 @@ def main(spec: JobSpec) -> int:
     Raises:
         ConfigError: a stage that is none of this craft.
     """
-    kind = spec.stage.partition("-")[0]
-    os.environ.update(_ENVIRONMENT)
-    if kind != "chat" and not _teacher_from_hub(spec):  # all that is ever fetched from a hub
-        os.environ.update(HF_HUB_OFFLINE="1", HF_DATASETS_OFFLINE="1")
+    kind = _kind(spec)
+    os.environ.update(environment(spec))
     if kind in TRAINED:
         from tasks.posttraining import requests, session
 
@@ -53,6 +71,10 @@ def main(spec: JobSpec) -> int:
         return run_long_body(spec, _body(kind))
     known = ", ".join((*TRAINED, *BODIES, *LONG_BODIES))
     raise ConfigError(f"no stage of post-training is called '{kind}'", where=spec.stage, do=f"known: {known}")
+
+
+def _kind(spec: JobSpec) -> str:
+    return spec.stage.partition("-")[0]
 
 
 def _teacher_from_hub(spec: JobSpec) -> bool:

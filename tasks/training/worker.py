@@ -7,17 +7,30 @@ again costs nothing.
 from __future__ import annotations
 
 import sys
+from typing import TYPE_CHECKING
 
-
-def main(spec: str) -> int:
-    """Train the phase that the job spec in the file `spec` describes; returns the exit code."""
+if TYPE_CHECKING:
     from infra.job import JobSpec
 
-    job = JobSpec.read(spec)
+
+def environment(spec: JobSpec) -> dict[str, str]:
+    """Nothing is settled before the imports."""
+    return {}
+
+
+def preload(spec: JobSpec) -> None:
+    """Import what the work needs."""
+    import tasks.training.session  # noqa: F401
+
+
+def main(spec: JobSpec) -> int:
+    """Train a phase; returns the exit code."""
     from tasks.training.session import run
 
-    return run(job)
+    return run(spec)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1]))
+    from infra.job import JobSpec
+
+    sys.exit(main(JobSpec.read(sys.argv[1])))

@@ -89,7 +89,7 @@ def test_a_step_is_started_killed_and_retried_from_the_ui(post: Stack) -> None:
     counts, ledger = trained["counts"], trained["evidence"]["ledger"]
     assert counts["steps"] == EPOCHS * 20 and counts["tokens"] == EPOCHS * counts["epoch_tokens"], "each step once"
     assert ledger["attempts"] == 2 and saved >= 10
-    assert f"goes on after step {saved}" in post.command("logs", run, "--lines", "1000").stdout
+    assert f"begins after step {saved} of" in post.command("logs", run, "--lines", "1000").stdout
 
 
 def test_a_person_approves_the_vibe_check_in_the_ui(post: Stack) -> None:

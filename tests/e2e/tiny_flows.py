@@ -8,6 +8,7 @@ from pathlib import Path
 
 from prefect import flow, get_run_logger
 
+from infra.launchers.process import spawned
 from infra.launchers.watch import run
 
 SAVING = """
@@ -38,4 +39,4 @@ def hello(steps: int = 3) -> int:
 def hold(job: str) -> None:
     """Run a job that ends only when it is told to."""
     log = get_run_logger()
-    run([sys.executable, "-c", SAVING], Path(job), os.environ, on_line=log.info, on_progress=print, grace=3.0)
+    run(spawned([sys.executable, "-c", SAVING], os.environ), Path(job), on_line=log.info, on_progress=print, grace=3.0)

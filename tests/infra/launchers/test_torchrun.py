@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from infra.job import JobSpec
+from infra.launchers.process import spawned
 from infra.launchers.torchrun import launch, torchrun, worker_environment
 from infra.launchers.watch import Result, run
 from infra.site import Pool, Site
@@ -39,7 +40,7 @@ def start(tmp_path: Path, what: str, check: Callable[[], object] | None = None) 
     spec = JobSpec(stage="train-stable", craft="training", fingerprint="f", workspace_key="w", store="memory://", config={}, processes=2)
     environment = worker_environment(spec, Site.parse({"home": tmp_path}))
     program = torchrun(sys.executable, 2, [str(script), what])
-    return run(program, tmp_path / "job", environment, on_line=print, on_progress=print, check=check, grace=2.0)
+    return run(spawned(program, environment), tmp_path / "job", on_line=print, on_progress=print, check=check, grace=2.0)
 
 
 def test_two_ranks_meet_and_leave_a_result(tmp_path: Path) -> None:

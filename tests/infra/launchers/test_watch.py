@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import StageError
+from infra.launchers.process import spawned
 from infra.launchers.watch import Result, run
 from tests.infra.launchers.children import RANKS, environment, is_gone, python, read_pids, wait_for
 
@@ -23,9 +24,8 @@ class Seen:
 
     def run(self, code: str, job_dir: Path, check: Callable[[], object] | None = None, grace: float = 1.0) -> Result:
         return run(
-            python(code),
+            spawned(python(code), environment()),
             job_dir,
-            environment(),
             on_line=self.lines.append,
             on_progress=lambda *news: self.progress.append(news),
             check=check,
@@ -134,7 +134,7 @@ def test_a_display_that_fails_does_not_end_the_job(tmp_path: Path) -> None:
     def broken(*_: object) -> None:
         raise ConnectionError("the server is away")
 
-    result = run(python(GOOD), tmp_path, environment(), on_line=broken, on_progress=broken)
+    result = run(spawned(python(GOOD), environment()), tmp_path, on_line=broken, on_progress=broken)
     assert result.code == 0
 
 
@@ -149,6 +149,7 @@ def test_a_flood_of_lines_is_cut_and_kept_in_the_file(tmp_path: Path) -> None:
 PARENT = """
 import sys, os, pathlib
 sys.path.insert(0, {checkout!r})
+from infra.launchers.process import spawned
 from infra.launchers.watch import run
 child = '''
 import os, pathlib, signal, sys, time
@@ -159,7 +160,7 @@ signal.signal(signal.SIGTERM, save)
 pathlib.Path("pids").write_text(str(os.getpid()))
 time.sleep(600)
 '''
-run([sys.executable, "-c", child], pathlib.Path({job!r}), dict(os.environ), on_line=print, on_progress=print)
+run(spawned([sys.executable, "-c", child], dict(os.environ)), pathlib.Path({job!r}), on_line=print, on_progress=print)
 """
 
 
