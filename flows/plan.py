@@ -29,6 +29,8 @@ class StageKind:
     does: str
     craft: str = ""
     body: str = ""
+    effort: float = 1.0
+    """How long it takes beside other kinds where all are small; only the order in which stages begin side by side rests on it."""
 
 
 class Undecided(StageError):

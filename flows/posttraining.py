@@ -16,11 +16,11 @@ from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, 
 
 CRAFT = "posttraining"
 CHAT = StageKind("chat", 1, "conversations, linted and decontaminated", craft=CRAFT)
-SFT = StageKind("sft", 1, "supervised fine-tuning on conversations", craft=CRAFT)
+SFT = StageKind("sft", 1, "supervised fine-tuning on conversations", craft=CRAFT, effort=3)
 PAIRS = StageKind("pairs", 1, "answers of the model, sorted by a verifier", craft=CRAFT)
-PREFERENCE = StageKind("preference", 2, "prefer right answers to wrong ones", craft=CRAFT)
-REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT)
-DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT)
+PREFERENCE = StageKind("preference", 2, "prefer right answers to wrong ones", craft=CRAFT, effort=3)
+REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT, effort=12)
+DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT, effort=12)
 MEASURE = StageKind("measure", 2, "ask held-out items and tasks", craft=CRAFT)
 VIBE = StageKind("vibe", 1, "answers for a person to read", craft=CRAFT)
 KINDS = (CHAT, SFT, PAIRS, PREFERENCE, REINFORCEMENT, DISTILLATION, MEASURE, VIBE)
