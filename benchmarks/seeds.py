@@ -35,13 +35,14 @@ def main() -> None:
     parser.add_argument("--recipe", default="tiny")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--run", action="store_true", help="run what is missing first")
+    parser.add_argument("--only", nargs="+", help="cells, as add/think; without: all that were measured")
     asked = parser.parse_args()
     desks = {seed: Desk.of(asked.recipe, seeded(asked.recipe, seed)) for seed in asked.seeds}
     if asked.run:
         for desk in desks.values():
             sets = [word for override in desk.overrides for word in ("--set", override)]
             subprocess.run([sys.executable, "-m", "deployments.command", "run", "--recipe", asked.recipe, *sets], check=True)
-    scores = {seed: _measured(desk) for seed, desk in desks.items()}
+    scores = {seed: _measured(desk, asked.only) for seed, desk in desks.items()}
     print(f"machine: {machine()}; recipe {asked.recipe}, seeds {', '.join(map(str, asked.seeds))}\n")
     first = desks[asked.seeds[0]]
     for decoding in DECODINGS:
@@ -61,12 +62,14 @@ def _measures(desk: Desk) -> list[Node]:
     return [node for node in desk.plan if node.name.startswith("measure-") and node.name != "measure-release"]
 
 
-def _measured(desk: Desk) -> dict[str, SkillScores]:
-    """Stage whose model was measured -> its scores."""
+def _measured(desk: Desk, only: Sequence[str] | None) -> dict[str, SkillScores]:
+    """Stage whose model was measured -> its scores, of the named cells alone where some are named."""
     found = {}
     for node in _measures(desk):
         artifact = desk.store.require(node.name, node.fingerprint)
-        found[node.inputs["model"].name] = read_skills(desk.store.materialise(artifact, desk.site.scratch))
+        scores = read_skills(desk.store.materialise(artifact, desk.site.scratch))
+        cells = [cell for cell in scores.cells if only is None or f"{cell.skill}/{cell.mode}" in only]
+        found[node.inputs["model"].name] = scores.model_copy(update={"cells": cells})
     return found
 
 
@@ -80,7 +83,7 @@ def _mean(scores: SkillScores, decoding: Decoding) -> float:
 
 def _print_changes(desk: Desk, scores: Mapping[int, Mapping[str, SkillScores]], decoding: Decoding) -> None:
     items = sum(len(right) for right in _right(next(iter(scores[next(iter(scores))].values())), decoding))
-    print(f"Held-out accuracy, {decoding}, mean over skills and modes ({items} items a seed):\n")
+    print(f"Held-out accuracy, {decoding}, mean over cells ({items} items a seed):\n")
     print("| model | from | each seed | mean | change, 95 % interval | verdict | in form |\n|---|---|---|---|---|---|---|")
     for node in _measures(desk):
         name, before = node.inputs["model"].name, node.inputs.get("before")

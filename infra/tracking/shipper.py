@@ -22,6 +22,8 @@ STATE = "tracking.json"
 KEY = "smolflow.key"
 """Tag that finds a run again from any machine, with an empty scratch folder too."""
 _ONE_PARENT = threading.RLock()
+_parents: dict[tuple[str, str, str], str] = {}
+"""(server, experiment, key) -> run: a sweep asks for the same one for each of its runs."""
 
 
 _PLACE = {SPOOL: "position", BESIDE_SPOOL: "beside"}
@@ -151,7 +153,7 @@ class Shipper:
 
     def _open(self, server: Mlflow) -> None:
         experiment = server.experiment(self.ledger.experiment)
-        position, beside = self.ledger.position, self.ledger.beside
+        position, beside, status = self.ledger.position, self.ledger.beside, ""
         run = server.find_run(experiment, KEY, self.ledger.key)
         if run is not None:  # by another machine, or before this folder was wiped: points arrive in order, so older steps are there
             position = beside = Position(steps=server.newest_steps(run))
@@ -161,7 +163,8 @@ class Shipper:
                 tags["mlflow.parentRunId"] = _parent(server, experiment, self.ledger.parent)
             run = server.create_run(experiment, self.ledger.name, tags)
             server.log(run, params=self.ledger.params)
-        self._update(experiment_id=experiment, run_id=run, position=position, beside=beside)
+            status = "RUNNING"  # as every new run is
+        self._update(experiment_id=experiment, run_id=run, position=position, beside=beside, status_sent=status)
 
     def _unshipped(self, spool: str) -> tuple[bool, list[Point], Position]:
         """Whether there is more in `spool` than was shipped, its next points, and the position behind them."""
@@ -188,11 +191,15 @@ class Shipper:
 
 def _parent(server: Mlflow, experiment: str, parent: Parent) -> str:
     with _ONE_PARENT:  # runs of one sweep begin side by side, and none may make a parent of its own
-        known = server.find_run(experiment, KEY, parent.key)
-        if known is not None:
-            return known
-        above = {"mlflow.parentRunId": _parent(server, experiment, parent.within)} if parent.within else {}
-        return server.create_run(experiment, parent.name, {KEY: parent.key, **above})
+        which = (server.url, experiment, parent.key)
+        if which not in _parents:
+            _parents[which] = server.find_run(experiment, KEY, parent.key) or _made(server, experiment, parent)
+        return _parents[which]
+
+
+def _made(server: Mlflow, experiment: str, parent: Parent) -> str:
+    above = {"mlflow.parentRunId": _parent(server, experiment, parent.within)} if parent.within else {}
+    return server.create_run(experiment, parent.name, {KEY: parent.key, **above})
 
 
 def load(folder: Path) -> Ledger | None:
