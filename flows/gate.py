@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from contracts.errors import GateError, ResourceError
-from flows import approval
+from flows import approval, release
 from flows.desk import Desk
 from flows.heldout import note_read, problems_of
 from flows.plan import Node
@@ -64,7 +64,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
 
     Raises:
         GateError: training is not justified, not affordable, or a layout cannot work; a merge would be judged by what nothing measures.
-        ResourceError: this machine lacks the memory or the devices that the recipe asks for.
+        ResourceError: this machine lacks the memory, the devices or the converter that the recipe asks for.
     """
     from tasks.ablation.cost import require as require_court
     from tasks.compass import fits_memory, plan_training, require
@@ -92,6 +92,8 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
             do="give `ablations.qualification` (four seeds), or waive 'qualification' with a reason",
         )
     require_measured(recipe)
+    if desk.site.pool_of(release.KIND.name) == pool:
+        yield from release.require_formats(recipe)
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
     for case in court_plans(desk):

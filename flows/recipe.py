@@ -23,6 +23,7 @@ from tasks.data.config import DataConfig, TokenizerConfig
 from tasks.evaluation.config import EvaluationConfig
 from tasks.merging.config import MergingConfig
 from tasks.posttraining.config import HUB, PostTrainingConfig
+from tasks.reporting.release_config import ReleaseConfig
 from tasks.training.config import TrainingConfig
 
 WAIVABLE = [
@@ -90,6 +91,8 @@ class Recipe(Config):
     """Supervised fine-tuning, preference and reinforcement after conversion."""
     merging: MergingConfig | None = None
     """Merge of post-trained checkpoints."""
+    release: Placement[ReleaseConfig | None] = None
+    """Formats of the final model; part of the identity of the release alone, which hashes what it adds to the model's own files."""
     waivers: list[Waiver] = Field([])
     """Gates let pass explicitly, each with its reason."""
     baseline: Placement[Baseline | None] = None
@@ -124,6 +127,8 @@ class Recipe(Config):
         for case in self.ablations.steps:
             if case.stage not in steps:
                 raise ValueError(f"ablations.steps.{case.name}.stage names no step: '{case.stage}'{nearest(case.stage, steps)}")
+        if self.release is not None and self.posttraining is None:
+            raise ValueError("release: only a recipe with `posttraining` releases a model; leave the section out")
         if PHASE in phases and (self.ablations.courts or self.ablations.qualification):
             raise ValueError(f"training.phases.{PHASE}: that name is kept for the runs of the recipe's own sweeps; rename the phase")
         if self.model.vocab_size != self.tokenizer.vocab_size:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from contracts.config import identity
 from flows.plan import Node, Plan, StageKind
+from flows.recipe import Recipe
+from tasks.reporting.release_config import ReleaseConfig
 
 if TYPE_CHECKING:
     from flows.desk import Desk
@@ -23,6 +26,8 @@ def add(plan: Plan, model: Node, vibe: Node) -> Node:
     """
     measured = {node.name: node for node in plan if node.kind.name == "measure"}
     hashed = {"recipe": plan.recipe.name, "purpose": identity(plan.recipe.purpose), "released": model.name}
+    if "gguf" in (asked := _section(plan.recipe)).formats:
+        hashed["gguf"] = asked.gguf_precision  # without a GGUF file it is the same release, section or none
     return plan.add("release", KIND, model.name, hashed=hashed, request=request, model=model, vibe=vibe, **measured)
 
 
@@ -41,9 +46,32 @@ def request(node: Node, desk: Desk) -> tuple[Any, dict[str, Path]]:
         if role != "vibe"
     }
     config = ReleaseRequest(
+        **_section(desk.plan.recipe).model_dump(),
         recipe={"name": desk.plan.recipe.name, "purpose": desk.plan.recipe.purpose.model_dump(mode="json")},
         released=str(node.config),
         manifests={name: artifact.manifest.model_dump(mode="json") for name, artifact in artifacts.items()},
         records={name: desk.store.records(artifact) for name, artifact in artifacts.items()},
     )
     return config, folders
+
+
+def require_formats(recipe: Recipe) -> Iterator[str]:
+    """Whether this machine can write what the recipe wants released; yields what to mind.
+
+    Raises:
+        ResourceError: a GGUF file is wanted, and llama.cpp's converter is not here.
+    """
+    if "gguf" not in _section(recipe).formats:
+        return
+    from tasks.conversion import require_converter
+
+    require_converter()
+    if recipe.tokenizer.path is None:
+        yield (
+            "release: gguf: llama.cpp's converter knows tokenizers by a hash of what they do to one text, and refuses the one that is "
+            "trained here until its checkout is told of it (docs/release.md)"
+        )
+
+
+def _section(recipe: Recipe) -> ReleaseConfig:
+    return recipe.release or ReleaseConfig()

@@ -17,13 +17,24 @@ VARIABLE = "LLAMA_CPP"
 Precision = Literal["f32", "f16", "bf16", "q8_0"]
 
 
-def find_converter() -> Path | None:
-    """llama.cpp's converter: in the folder (or at the path) that LLAMA_CPP names, else on the PATH; None where there is none."""
+def require_converter() -> Path:
+    """llama.cpp's converter: in the folder (or at the path) that LLAMA_CPP names, else on the PATH.
+
+    Raises:
+        ResourceError: there is none here.
+    """
     given = os.environ.get(VARIABLE, "")
     places = [Path(given), Path(given) / CONVERTER] if given else []
     on_path = shutil.which(CONVERTER)
     places += [Path(on_path)] if on_path else []
-    return next((place for place in places if place.is_file()), None)
+    for place in places:
+        if place.is_file():
+            return place
+    raise ResourceError(
+        f"llama.cpp's {CONVERTER} is not here, so no GGUF file can be written",
+        where="release",
+        do=f"clone llama.cpp, set {VARIABLE} to its folder and install its requirements; or leave gguf out of the recipe's release.formats",
+    )
 
 
 def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: float = 3600) -> Path:
@@ -37,13 +48,7 @@ def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: 
         ResourceError: there is no converter here.
         StageError: it failed or wrote nothing; its last words are in the message.
     """
-    converter = find_converter()
-    if converter is None:
-        raise ResourceError(
-            f"llama.cpp's {CONVERTER} is not here, so no GGUF file can be written",
-            where="release",
-            do=f"clone llama.cpp, set {VARIABLE} to its folder and install its requirements; or leave gguf out of the formats",
-        )
+    converter = require_converter()
     command = [sys.executable, str(converter), str(model), "--outfile", str(out), "--outtype", precision]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:
@@ -55,6 +60,6 @@ def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: 
         raise StageError(
             f"{CONVERTER} wrote no file: {said[:400]}",
             where="release",
-            do="it must know the architecture and the tokenizer: update llama.cpp, or leave gguf out of the formats",
+            do="it must know the architecture and the tokenizer: update llama.cpp, or leave gguf out of release.formats",
         )
     return out

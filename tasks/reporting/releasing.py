@@ -6,30 +6,27 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
-from contracts.config import Config, Placement
+from contracts.config import Placement
 from contracts.errors import InputError
 from infra.job import Progress, Summary
-from tasks.conversion import export_gguf, find_converter, model_in
+from tasks.conversion import export_gguf, model_in, require_converter
 from tasks.reporting.hub import CARD
 from tasks.reporting.lineage import weights_line
 from tasks.reporting.model_card import card_of, gains_of, limits_of, render_card
+from tasks.reporting.release_config import ReleaseConfig
 
 
-class ReleaseRequest(Config):
-    """What the stage is given beside the model."""
+class ReleaseRequest(ReleaseConfig):
+    """What the stage is given beside the model: the recipe's section, and what the card tells."""
 
     recipe: dict[str, Any]
     """Name and purpose of the recipe; nothing else of it is read."""
     released: str = "merge"
     """Stage whose model is released."""
-    formats: list[Literal["safetensors", "gguf"]] = Field(default=["safetensors"], min_length=1)
-    """Safetensors are always there; gguf needs llama.cpp's converter."""
-    gguf_precision: Literal["f32", "f16", "bf16", "q8_0"] = "bf16"
-    """Precision of the GGUF file."""
     manifests: Placement[dict[str, dict[str, Any]]] = Field(default_factory=dict)
     """Stage -> manifest, of every stage of the line."""
     records: Placement[dict[str, dict[str, dict[str, Any]]]] = Field(default_factory=dict)
@@ -53,8 +50,8 @@ def release(config: ReleaseRequest, inputs: Mapping[str, Path], out: Path, progr
     if config.released not in config.manifests:
         raise InputError(f"no manifest of '{config.released}' was given", where="release", do="give the manifests of the whole line")
     gguf = "gguf" in config.formats
-    if gguf and find_converter() is None:
-        export_gguf(model, out / "model.gguf")  # says what is missing
+    if gguf:
+        require_converter()
     progress(0, 3, "copying the model")
     files = sorted(file for file in model.iterdir() if file.is_file())
     for file in files:

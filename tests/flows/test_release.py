@@ -8,9 +8,11 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from contracts.errors import GateError
+from contracts.errors import ConfigError, GateError, ResourceError
+from flows import release
 from flows.desk import Desk
-from flows.gate import judge
+from flows.gate import before_the_run, judge
+from flows.recipe import load
 from flows.registry import register
 from flows.results import final_model
 from infra.site import Site
@@ -83,6 +85,46 @@ def test_validation_items_leave_no_record(desk: Desk, tmp_path: Path) -> None:
     measure(desk, "measure-pretrained", tmp_path, side="validation")
     measure(desk, "measure-release", tmp_path)
     assert verdict(desk) == ["gate release/heldout-reads: passed"]
+
+
+GGUF = "release={formats: [safetensors, gguf], gguf_precision: q8_0}"
+
+
+def test_a_recipe_that_asks_for_gguf_has_it_written_and_is_another_release(desk: Desk, tmp_path: Path) -> None:
+    asked = Desk.of(RECIPE, [GGUF])
+    node, nothing = asked.plan.node("release"), folder(tmp_path / "empty", "skills.json", "{}")
+    for one in asked.plan.upstream(node):
+        if one.name != "merge":
+            leave(asked, one.name, nothing)
+    config, folders = release.request(node, asked)
+    assert (config.formats, config.gguf_precision, config.released) == (["safetensors", "gguf"], "q8_0", "merge") and "model" in folders
+    assert release.request(desk.plan.node("release"), desk)[0].formats == ["safetensors"]
+    assert node.fingerprint != desk.plan.node("release").fingerprint
+    assert node.recorded()["config"]["gguf"] == "q8_0"
+
+
+def test_a_release_without_gguf_is_the_same_with_and_without_the_section(desk: Desk) -> None:
+    said = Desk.of(RECIPE, ["release={formats: [safetensors], gguf_precision: f16}"])
+    assert [node.fingerprint for node in said.plan] == [node.fingerprint for node in desk.plan]
+    assert "gguf" not in desk.plan.node("release").recorded()["config"]
+
+
+def test_gguf_is_refused_before_the_run_where_its_converter_is_not(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("LLAMA_CPP", raising=False)
+    asked = Desk.of(RECIPE, [GGUF])
+    with pytest.raises(ResourceError, match=r"convert_hf_to_gguf.py is not here.*\n?.*LLAMA_CPP"):
+        list(before_the_run(asked, "cpu"))
+    list(before_the_run(desk, "cpu"))
+    (tmp_path / "convert_hf_to_gguf.py").write_text("")
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    assert any("until its checkout is told of it" in line for line in before_the_run(asked, "cpu"))
+
+
+def test_a_release_section_that_means_nothing_is_refused() -> None:
+    with pytest.raises(ConfigError, match="only a recipe with `posttraining` releases a model"):
+        load("smoke", [GGUF])
+    with pytest.raises(ConfigError, match=r"release\.formats"):
+        load(RECIPE, ["release={formats: [pickle]}"])
 
 
 def test_the_final_model_is_the_released_one_with_its_card(desk: Desk) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigError, InputError, ResourceError, StageError
-from tasks.conversion import export_gguf, find_converter
+from tasks.conversion import export_gguf, require_converter
 from tasks.reporting import ReleaseRequest, push_to_hub, release
 from tasks.reporting.model_card import card_of, gains_of, limits_of, render_card
 from tests.tasks.reporting.material import HOSTILE, RECIPE
@@ -140,10 +140,11 @@ pathlib.Path(out).write_text(kind)
 def test_gguf_is_written_by_the_converter_that_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLAMA_CPP", raising=False)
     monkeypatch.setenv("PATH", str(Path(sys.executable).parent))
-    assert find_converter() is None
+    with pytest.raises(ResourceError, match="set LLAMA_CPP to its folder"):
+        require_converter()
     (tmp_path / "convert_hf_to_gguf.py").write_text(CONVERTER)
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
-    assert find_converter() == tmp_path / "convert_hf_to_gguf.py"
+    assert require_converter() == tmp_path / "convert_hf_to_gguf.py"
     assert export_gguf(folder(tmp_path / "model"), tmp_path / "tiny.gguf", "f16").read_text() == "f16"
     with pytest.raises(StageError, match="Model architecture not supported"):
         export_gguf(tmp_path / "nothing", tmp_path / "other.gguf")
