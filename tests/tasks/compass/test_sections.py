@@ -9,21 +9,27 @@ import yaml
 
 from contracts.errors import ConfigError
 from tasks.merging.config import MergingConfig
+from tasks.merging.methods import document
 from tasks.posttraining.config import PostTrainingConfig
 
 RECIPE = Path(__file__).parents[3] / "deployments" / "recipes" / "smollm3-3b.yaml"
 
 
 def test_smollm3_chain():
-    document = yaml.safe_load(RECIPE.read_text())
-    post, merge = PostTrainingConfig.parse(document["posttraining"]), MergingConfig.parse(document["merging"])
-    (sft,), (preference,) = post.sft, post.preference
+    written = yaml.safe_load(RECIPE.read_text())
+    post, merge = PostTrainingConfig.parse(written["posttraining"]), MergingConfig.parse(written["merging"])
+    (sft,), (preference, *others) = post.sft, post.preference
     assert len(sft.sources) == 25
     assert (sft.schedule.learning_rate, sft.max_length, sft.global_batch_size) == (2e-5, 65_536, 128)
     assert (preference.loss, preference.parent) == ("apo_zero", "sft-main")
     pairs = sum(round((source.examples or 0) * source.weight) for source in preference.sources)
     assert pairs == pytest.approx(169_346, abs=1)
-    assert [part.weight for part in merge.candidates[0].inputs] == [0.9, 0.1]
+    assert [one.model_copy(update={"name": preference.name, "seed": preference.seed}) for one in others] == [preference, preference]
+    assert len({one.seed for one in post.preference}) == 3, "members of the soup differ by seed alone"
+    made = document(merge.merges()[0], {stage: Path(stage) for stage in merge.stages}, merge.dtype, merge.output_dtype)
+    shares = {one["model"]["model"]["path"]: one["parameters"]["weight"] for one in made["models"]}
+    assert shares == {"preference-apo-1": 0.3, "preference-apo-2": 0.3, "preference-apo-3": 0.3, "train-long-64k": 0.1}
+    assert (made["merge_method"], made["parameters"]) == ("linear", {"normalize": False}), "0.9 x the soup's mean + 0.1, exactly"
 
 
 A, B = {"stage": "sft-a", "weight": 0.5}, {"stage": "sft-b", "weight": 0.5}
