@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
+
+import psutil
 
 from infra.launchers import clean_start
 from infra.launchers.fork_server import Request
@@ -20,7 +25,8 @@ from infra.launchers.process import Process, Start
 from infra.launchers.tree import JOB_DIR
 
 LOST = 1
-"""Exit code of a process whose server ended first; its own is not known."""
+"""Exit code of a process that never was, or whose server ended first."""
+LAST_BYTES = 4096
 
 
 def forked(module: str, spec: Path, environment: Mapping[str, str], settings: Mapping[str, str]) -> Start:
@@ -31,16 +37,25 @@ def forked(module: str, spec: Path, environment: Mapping[str, str], settings: Ma
         environment: of the process; the job's folder is added.
         settings: more of it, which libraries read when they are imported: workers that differ in them come from different servers.
     """
-    return lambda job_dir, log: _server(module, environment, settings).start(module, spec, job_dir, log, {**environment, **settings})
+
+    def start(job_dir: Path, log: Path) -> Process:
+        own = {**environment, **settings}
+        try:
+            return _server(module, environment, settings).start(module, spec, job_dir, log, own)
+        except (BrokenPipeError, ConnectionResetError):  # it ended since it was looked at
+            return _server(module, environment, settings).start(module, spec, job_dir, log, own)
+
+    return start
 
 
 class _Forked:
     """A process that is known by what its server tells."""
 
-    def __init__(self, line: socket.socket, log: Path) -> None:
-        self._line, self._heard, self._log = line, b"", log
+    def __init__(self, line: socket.socket, log: Path, last_words: Callable[[], str]) -> None:
+        self._line, self._heard, self._log, self._last_words = line, b"", log, last_words
         self._pid: int | None = None
         self._code: int | None = None
+        self._lost = False
 
     @property
     def pid(self) -> int | None:
@@ -58,32 +73,64 @@ class _Forked:
         return self._code
 
     def kill(self) -> None:
+        """End it without waiting for the server, which may be busy importing; a closed line is never forked for."""
         if self.poll() is None:
-            self._line.sendall(b"kill")
+            if self._pid is not None:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(self._pid, signal.SIGKILL)
+            self._end(-signal.SIGKILL)
 
     def _listen(self, timeout: float | None) -> None:
-        until = None if timeout is None else time.monotonic() + timeout
+        until = float("inf") if timeout is None else time.monotonic() + timeout
         while self._code is None:
-            left = None if until is None else max(0.0, until - time.monotonic())
-            if not select.select([self._line], [], [], left)[0]:
+            left = max(0.0, until - time.monotonic())
+            if self._lost:  # the server; the worker was given SIGTERM by that and may be saving
+                if not _lives(self._pid):
+                    self._end(LOST)
+                elif left == 0:
+                    return
+                else:
+                    time.sleep(min(0.05, left))
+                continue
+            poll = select.poll()
+            poll.register(self._line, select.POLLIN)
+            if not poll.poll(None if until == float("inf") else left * 1000):
                 return
-            self._heard += self._line.recv(256) or self._lost()
-            *lines, self._heard = self._heard.split(b"\n")
-            for line in lines:
-                word, number = line.split()
-                self._pid, self._code = (int(number), None) if word == b"pid" else (self._pid, int(number))
-        self._line.close()
+            self._hear()
 
-    def _lost(self) -> bytes:
+    def _hear(self) -> None:
+        try:
+            news = self._line.recv(256)
+        except ConnectionResetError:
+            news = b""
+        if not news:
+            self._lost = True
+            self._note(f"the process that workers are forked from ended before this one: {self._last_words()}")
+        *lines, self._heard = (self._heard + news).split(b"\n")
+        for word, _, rest in (line.decode().partition(" ") for line in lines):
+            if word == "pid":
+                self._pid = int(rest)
+            elif word == "exit":
+                self._end(int(rest))
+            else:
+                self._note(f"no process could be forked for this job: {rest}")
+                self._end(LOST)
+
+    def _note(self, what: str) -> None:
         with self._log.open("a") as log:
-            log.write("the process that workers are forked from ended before this one; what ended it?\n")
-        return b"exit %d\n" % LOST
+            log.write(f"{what}\n")
+
+    def _end(self, code: int) -> None:
+        self._code = code
+        self._line.close()
 
 
 class _Server:
     def __init__(self, environment: Mapping[str, str]) -> None:
         self._environment = {**environment, "PYTHONUNBUFFERED": "1"}
         self._requests, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        # Not a job's log: whoever writes its errors there is taken for a process of that job.
+        self._errors = tempfile.TemporaryFile()  # noqa: SIM115 as long as the server
         with theirs:
             # No SIGTERM when its parent dies: that would be sent when the thread ends that starts it. The closed socket tells it.
             self._process = subprocess.Popen(
@@ -93,21 +140,41 @@ class _Server:
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
+                stderr=self._errors,
                 start_new_session=True,
             )
 
     def lives(self) -> bool:
-        return self._process.poll() is None
+        return self._process.poll() is None and self._requests.fileno() >= 0
+
+    def last_words(self) -> str:
+        """How it ended, and what it wrote."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(5)
+        written = os.pread(self._errors.fileno(), LAST_BYTES, max(0, os.fstat(self._errors.fileno()).st_size - LAST_BYTES))
+        return f"exit code {self._process.returncode}\n{written.decode('utf-8', 'replace')}".rstrip()
 
     def start(self, module: str, spec: Path, job_dir: Path, log: Path, environment: Mapping[str, str]) -> Process:
+        """Raises OSError where the server is gone."""
         own = {**environment, JOB_DIR: str(job_dir), "PYTHONUNBUFFERED": "1"}
         changes = {name: own.get(name) for name in own.keys() | self._environment.keys() if own.get(name) != self._environment.get(name)}
         request = Request(module, str(spec), str(job_dir), str(log), changes)
         line, theirs = socket.socketpair()
         with theirs:
-            socket.send_fds(self._requests, [json.dumps(asdict(request)).encode()], [theirs.fileno()])
-        return _Forked(line, log)
+            try:
+                socket.send_fds(self._requests, [json.dumps(asdict(request)).encode()], [theirs.fileno()])
+            except (BrokenPipeError, ConnectionResetError):
+                line.close()
+                self._requests.close()
+                raise
+        return _Forked(line, log, self.last_words)
+
+
+def _lives(pid: int | None) -> bool:
+    try:
+        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
 
 
 _servers: dict[tuple[str, frozenset[tuple[str, str]]], _Server] = {}

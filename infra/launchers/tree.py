@@ -18,7 +18,7 @@ LOG = "log.txt"
 def members(job_dir: Path, leader: int | None = None) -> list[psutil.Process]:
     """Live processes that work for the job in `job_dir`, and those that descend from process `leader`; never this process."""
     found: dict[int, psutil.Process] = {}
-    log = os.path.join(job_dir, LOG)
+    log = os.path.realpath(os.path.join(job_dir, LOG))  # as /proc shows it
     if leader is not None:
         with contextlib.suppress(psutil.NoSuchProcess):
             top = psutil.Process(leader)

@@ -88,6 +88,7 @@ def run(
         if process:
             process.kill()
             process.wait()
+            killed += end(job_dir, grace=0.0)  # what a server forked while we looked
         screen.refresh(last=True)
         screen.say(f"stopped the processes of {job_dir.name}" + (f"; {len(killed)} of them by SIGKILL" if killed else ""))
         raise

@@ -36,7 +36,7 @@ def save(*_):
 
 def main(spec):
     here = pathlib.Path(os.environ["SMOLFLOW_JOB_DIR"])
-    assert pathlib.Path.cwd() == here
+    assert pathlib.Path.cwd() == here.resolve()
     print("works for", spec.stage)
     print(os.environ["COLOUR"], os.environ.get("ONCE"), sys.argv, file=sys.stderr)
     what = spec.config.get("what")
@@ -171,10 +171,61 @@ def test_a_server_that_was_killed_is_told_and_replaced(workers: Workers) -> None
 
     result = workers.run(check=check, what="hang")
     assert result.code == 1
-    assert "the process that workers are forked from ended" in result.reason
+    assert "the process that workers are forked from ended before this one: exit code -9" in result.reason
+    assert (workers.place / "job" / "saved").read_text() == "yes", "the worker had its time"
     assert all(is_gone(pid) for pid in read_pids(pids))
     assert workers.run("next").code == 0
     assert workers.server() != killed[0]
+
+
+def test_a_server_that_cannot_start_says_why(workers: Workers) -> None:
+    broken = workers.place / "infra" / "launchers"
+    broken.mkdir(parents=True)
+    for place in (broken.parent, broken):
+        (place / "__init__.py").touch()
+    (broken / "fork_server.py").write_text("raise SystemError('no room for a server')")
+    assert "SystemError: no room for a server" in workers.run().reason
+
+
+def test_a_job_that_cannot_be_forked_is_told_and_those_that_run_are_left_alone(workers: Workers) -> None:
+    workers.run("first")
+    server = psutil.Process(workers.server())
+    before, descriptors = server.rlimit(psutil.RLIMIT_NOFILE), Path(f"/proc/{server.pid}/fd")
+    wait_for(lambda: not any("pidfd" in os.readlink(one) for one in descriptors.iterdir()))  # the first one's are closed
+    taken = {int(one.name) for one in descriptors.iterdir()}
+    _, second, *_ = (number for number in range(64) if number not in taken)
+    server.rlimit(psutil.RLIMIT_NOFILE, (second, before[1]))  # room for the job's line, and for nothing that watches its process
+    refused = workers.run("second")
+    assert refused.code == 1
+    assert "no process could be forked for this job" in refused.reason
+    server.rlimit(psutil.RLIMIT_NOFILE, before)
+    assert workers.run("third").code == 0
+    assert workers.server() == server.pid
+
+
+def test_a_signal_for_all_of_a_group_is_the_workers_to_obey(workers: Workers) -> None:
+    pids = workers.place / "job" / "pids"
+
+    def check() -> None:
+        if pids.exists() and pids.read_text() and not (workers.place / "job" / "saved").exists():
+            for pid in (workers.server(), read_pids(pids)[0]):
+                os.kill(pid, signal.SIGTERM)
+
+    result = workers.run(check=check, what="hang")
+    assert "forked from" not in result.log.read_text()
+    assert (workers.place / "job" / "saved").read_text() == "yes"
+    assert not is_gone(workers.server())
+
+
+def test_what_an_earlier_attempt_left_is_found_behind_a_link(workers: Workers, tmp_path: Path) -> None:
+    (workers.place / "real").mkdir()
+    (workers.place / "job").symlink_to(workers.place / "real")
+    parent = subprocess.Popen([sys.executable, "-c", PARENT, str(workers.place)], cwd=CHECKOUT)
+    _, rank = read_pids(workers.place / "job" / "pids")
+    parent.kill()
+    parent.wait()
+    assert workers.run().code == 0
+    wait_for(lambda: is_gone(rank))
 
 
 PARENT = """
