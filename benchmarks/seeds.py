@@ -21,7 +21,7 @@ from flows.desk import Desk
 from flows.plan import Node
 from flows.recipe import load
 from infra.job import machine
-from tasks.evaluation import bootstrap_difference
+from tasks.evaluation import bootstrap_difference, wilson
 from tasks.merging import Panel
 from tasks.posttraining import SkillScores, read_skills
 from tasks.posttraining.skill_scores import DECODINGS, Decoding
@@ -48,6 +48,7 @@ def main() -> None:
     for decoding in DECODINGS:
         _print_changes(first, scores, decoding)
     _print_panels(desks)
+    _print_released(desks)
 
 
 def seeded(recipe: str, seed: int) -> list[str]:
@@ -66,11 +67,15 @@ def _measured(desk: Desk, only: Sequence[str] | None) -> dict[str, SkillScores]:
     """Stage whose model was measured -> its scores, of the named cells alone where some are named."""
     found = {}
     for node in _measures(desk):
-        artifact = desk.store.require(node.name, node.fingerprint)
-        scores = read_skills(desk.store.materialise(artifact, desk.site.scratch))
+        scores = _scores(desk, node)
         cells = [cell for cell in scores.cells if only is None or f"{cell.skill}/{cell.mode}" in only]
         found[node.inputs["model"].name] = scores.model_copy(update={"cells": cells})
     return found
+
+
+def _scores(desk: Desk, node: Node) -> SkillScores:
+    artifact = desk.store.require(node.name, node.fingerprint)
+    return read_skills(desk.store.materialise(artifact, desk.site.scratch))
 
 
 def _right(scores: SkillScores, decoding: Decoding) -> list[np.ndarray]:
@@ -120,11 +125,23 @@ def _print_panels(desks: Mapping[int, Desk]) -> None:
         panel = Panel.parse(desk.store.require(node.name, node.fingerprint).manifest.evidence["panel"], "manifest of merge")
         for row in panel.standings:
             weakest = row.cells.get(row.weakest)
-            told = f"{weakest.value:.3f} ({row.weakest})" if weakest else "not measured"
+            told = f"{weakest.value:.3f} [{weakest.low:.2f}, {weakest.high:.2f}] {row.weakest}" if weakest else "not measured"
             rows.setdefault(row.name, []).append(f"{told} *" if row.name == panel.winner else told)
     print("| model |" + "".join(f" seed {seed} |" for seed in desks) + "\n|---|" + "---|" * len(desks))
     for name, cells in rows.items():
         print(f"| {name} |" + "".join(f" {cell} |" for cell in cells))
+
+
+def _print_released(desks: Mapping[int, Desk]) -> None:
+    print("\nThe released model on the test items, which nothing before it has read; pooled over seeds, Wilson:\n")
+    print("| answers |" + "".join(f" seed {seed} |" for seed in desks) + " all |\n|---|" + "---|" * (len(desks) + 1))
+    scores = [_scores(desk, desk.plan.node("measure-release")) for desk in desks.values()]
+    for decoding in DECODINGS:
+        each = [_right(one, decoding) for one in scores]
+        right, items = (sum(what(cell) for cells in each for cell in cells) for what in (np.sum, len))
+        low, high = wilson(float(right), int(items), CONFIDENCE)
+        cells = "".join(f" {np.mean([cell.mean() for cell in one]):.3f} |" for one in each)
+        print(f"| {decoding} |{cells} {right / items:.3f} [{low:.3f}, {high:.3f}] |")
 
 
 if __name__ == "__main__":
