@@ -1,7 +1,8 @@
 """The frozen, strict config base: unknown keys are refused with the nearest name, and identity is what is left without placement and gates.
 
 Fields are part of a stage's identity unless typed `Placement[...]` (where and how fast it runs) or `Gate[...]` (a threshold that
-re-checks, never re-trains), so forgetting the mark re-runs too much and never too little.
+re-checks, never re-trains), so forgetting the mark re-runs too much and never too little. `Later[...]` came after artifacts had been made
+without it, and is part of the identity where it is not at its default.
 """
 
 from __future__ import annotations
@@ -24,15 +25,16 @@ _T = TypeVar("_T")
 
 
 class _Mark:
-    """Takes a field out of the identity; `name` says why."""
+    """Takes a field out of the identity, or its default; `name` says why."""
 
     def __init__(self, name: str) -> None:
         self.name = name
 
 
-PLACEMENT, GATE = _Mark("placement"), _Mark("gate")
+PLACEMENT, GATE, LATER = _Mark("placement"), _Mark("gate"), _Mark("later")
 Placement = Annotated[_T, PLACEMENT]
 Gate = Annotated[_T, GATE]
+Later = Annotated[_T, LATER]
 
 
 class Config(BaseModel):
@@ -92,10 +94,10 @@ def assign(data: Any, path: str, value: Any, assignment: str = "") -> None:
 
 
 def identity(value: Any) -> Any:
-    """JSON-ready value of everything that changes a result: all fields but those marked Placement or Gate."""
+    """JSON-ready value of everything that changes a result: all fields but those marked Placement or Gate, and Later ones at defaults."""
     if isinstance(value, BaseModel):
         fields = type(value).model_fields
-        return {name: identity(getattr(value, name)) for name, info in fields.items() if not marked(info)}
+        return {name: identity(getattr(value, name)) for name, info in fields.items() if _counts(info, getattr(value, name))}
     if isinstance(value, dict):
         return {str(k): identity(v) for k, v in value.items()}
     if isinstance(value, list | tuple):
@@ -103,8 +105,12 @@ def identity(value: Any) -> Any:
     return value.value if hasattr(value, "value") and hasattr(value, "name") else value
 
 
+def _counts(info: FieldInfo, value: Any) -> bool:
+    return marked(info) is None or (marked(info) == LATER.name and value != info.default)
+
+
 def marked(info: FieldInfo) -> str | None:
-    """'placement', 'gate' or None."""
+    """'placement', 'gate', 'later' or None."""
     for mark in _marks(info):
         return mark.name
     return None

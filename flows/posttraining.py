@@ -17,7 +17,7 @@ from tasks.posttraining.requests import DistillationRequest, PreferenceRequest, 
 CRAFT = "posttraining"
 CHAT = StageKind("chat", 1, "conversations, linted and decontaminated", craft=CRAFT)
 SFT = StageKind("sft", 1, "supervised fine-tuning on conversations", craft=CRAFT, effort=3)
-PAIRS = StageKind("pairs", 1, "answers of the model, sorted by a verifier", craft=CRAFT)
+PAIRS = StageKind("pairs", 1, "answers of the model, sorted into better and worse", craft=CRAFT)
 PREFERENCE = StageKind("preference", 2, "prefer right answers to wrong ones", craft=CRAFT, effort=3)
 REINFORCEMENT = StageKind("reinforcement", 1, "reinforcement with verifiable rewards", craft=CRAFT, effort=12)
 DISTILLATION = StageKind("distillation", 1, "answer, and learn a teacher's probabilities at every token", craft=CRAFT, effort=12)
@@ -78,7 +78,7 @@ def _step(plan: Plan, stage: str, line: Line, data: PostTrainingConfig) -> tuple
     parent, more = line.models[step.parent], {}
     source = data.steps[stage]
     if isinstance(source, PreferenceConfig) and source.pairs is not None:
-        more["pairs"] = _pairs(plan, source, parent, chat)
+        more["pairs"] = _pairs(plan, source, parent, chat, line.models.get(source.pairs.strong or ""))
     if isinstance(step, DistillationConfig) and step.teacher in line.models:
         more["teacher"] = line.models[step.teacher]
     kind, request = _request(config, step)
@@ -126,8 +126,12 @@ def _request(config: PostTrainingConfig, step: AnyStep) -> tuple[StageKind, Step
     return DISTILLATION, DistillationRequest(template=config.template, step=step)
 
 
-def _pairs(plan: Plan, step: PreferenceConfig, model: Node, chat: Node) -> Node:
-    """What the pairs depend on of their step: not its loss, nor its learning rate."""
+def _pairs(plan: Plan, step: PreferenceConfig, model: Node, chat: Node, strong: Node | None) -> Node:
+    """What the pairs depend on of their step: not its loss, nor its learning rate.
+
+    Args:
+        strong: whose answers are chosen, where that is the model of another stage.
+    """
     config = _config(plan)
     assert step.pairs is not None
     hashed = {
@@ -137,7 +141,8 @@ def _pairs(plan: Plan, step: PreferenceConfig, model: Node, chat: Node) -> Node:
         "seed": step.seed,
         "max_length": step.max_length,
     }
-    return plan.add(f"pairs-{step.name}", PAIRS, PairsRequest(template=config.template, step=step), hashed=hashed, model=model, chat=chat)
+    inputs = {"model": model, "chat": chat} | ({"strong": strong} if strong is not None else {})
+    return plan.add(f"pairs-{step.name}", PAIRS, PairsRequest(template=config.template, step=step), hashed=hashed, **inputs)
 
 
 def _outside(config: PostTrainingConfig) -> str:

@@ -100,10 +100,9 @@ def chat_request(config: PostTrainingConfig) -> ChatRequest:
     steps = []
     for stage, step in config.steps.items():
         sources = getattr(step, "prompts", None) or getattr(step, "sources", [])
-        made_on_policy = isinstance(step, PreferenceConfig) and step.pairs is not None
-        holds: Holds = "prompts" if made_on_policy or not hasattr(step, "sources") else "conversations"
-        if isinstance(step, PreferenceConfig) and not made_on_policy:
-            holds = "pairs"
+        holds: Holds = "conversations" if hasattr(step, "sources") else "prompts"
+        if isinstance(step, PreferenceConfig):
+            holds = "pairs" if step.pairs is None else "prompts" if step.pairs.verified else "questions"
         elif isinstance(step, DistillationConfig):
             holds = "questions"
         steps.append(StepSources(stage=stage, holds=holds, sources=sources, seed=step.seed, length=getattr(step, "max_length", None)))

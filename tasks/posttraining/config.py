@@ -11,19 +11,24 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement
+from contracts.config import Config, Gate, Later, Placement, nearest
 from tasks.posttraining import presets
 from tasks.posttraining.chat_config import HUB, ChatLint, ChatSource, ChatTemplate, Mode
 from tasks.posttraining.evaluation_config import ChatEvaluation
 
 __all__ = [
     "HUB", "Alarms", "AnyStep", "ChatEvaluation", "ChatLint", "ChatSource", "ChatTemplate", "DistillationConfig", "Lora", "Mode",
-    "OverlongPenalty", "Packing", "PairConfig", "PostPlacement", "PostTrainingConfig", "PreferenceConfig", "PreferenceLoss",
+    "OverlongPenalty", "Packing", "PairConfig", "PairJudge", "PostPlacement", "PostTrainingConfig", "PreferenceConfig", "PreferenceLoss",
     "ReinforcementConfig", "RolloutPlacement", "Schedule", "SftConfig", "Step",
 ]  # fmt: skip
 
 Packing = Literal["none", "ffd", "bfd", "wrapped"]
 PreferenceLoss = Literal["sigmoid", "apo_zero", "apo_down", "ipo", "discopop", "kto", "orpo"]
+
+
+def _require_revision(role: str, model: str) -> None:
+    if model.startswith(HUB) and not model.partition("@")[2]:
+        raise ValueError(f"{role} '{model}' names no revision; write `{model}@COMMIT`, or it changes under the recipe")
 
 
 class Schedule(Config):
@@ -131,17 +136,43 @@ class SftConfig(Step):
         return presets.resolved(data, presets.SFT)
 
 
+class PairJudge(Config):
+    """A model that marks answers, as the reward `judge` does; its key comes from the environment."""
+
+    url: str = Field(min_length=1)
+    """Endpoint: an OpenAI-compatible server."""
+    margin: float = Field(default=2.0, gt=0, le=10)
+    """Marks, of 10, by which the chosen answer must be better than the rejected one."""
+    seconds: Placement[float] = Field(default=30.0, gt=0)
+    """Time limit of one request."""
+
+
 class PairConfig(Config):
-    """Pairs made by the parent itself: answers sampled per prompt, a verified one chosen, a wrong one rejected (stage `pairs-NAME`)."""
+    """Pairs made of sampled answers (stage `pairs-NAME`): of the parent's own a verified one over a wrong one, unless the fields below say
+    whose answers are chosen, and who sorts them."""
 
     samples: int = Field(default=6, ge=2)
-    """Answers sampled per prompt."""
+    """Answers sampled per prompt, by each model."""
+    strong: Later[str | None] = None
+    """Model whose answers are chosen over the parent's: another step's stage (or `pretrained`), or `hf:owner/model@COMMIT`."""
+    judge: Later[PairJudge | None] = None
+    """Sort by marks: the best answer over the worst."""
     temperature: float = Field(default=1.0, gt=0)
     """Sampling temperature."""
     max_answer_tokens: int = Field(default=48, ge=1)
     """Longest answer."""
     heldout_share: float = Field(default=0.1, ge=0, lt=1)
     """Share of the pairs kept back for margin and pair accuracy."""
+
+    @model_validator(mode="after")
+    def _pinned(self) -> Self:
+        _require_revision("strong", self.strong or "")
+        return self
+
+    @property
+    def verified(self) -> bool:
+        """A verifier alone sorts, so that every prompt must bring its exact answer."""
+        return self.strong is None and self.judge is None
 
 
 class PreferenceConfig(Step):
@@ -150,7 +181,7 @@ class PreferenceConfig(Step):
     sources: list[ChatSource] = Field(min_length=1)
     """Pairs, or with `pairs` the prompts they are made for; most losses overfit after one pass, so share them out and iterate."""
     pairs: PairConfig | None = None
-    """Make the pairs on policy; unset: the sources hold them (`chosen`, `rejected`)."""
+    """Make the pairs; unset: the sources hold them (`chosen`, `rejected`)."""
     max_pairs: int | None = Field(default=None, ge=1)
     """Train on at most this many of them, drawn with the step's seed; a larger number holds the pairs of a smaller one. Unset: on all."""
     loss: PreferenceLoss = "apo_zero"
@@ -176,6 +207,18 @@ class PreferenceConfig(Step):
     @classmethod
     def _from_preset(cls, data: Any) -> Any:
         return presets.resolved(data, presets.PREFERENCE)
+
+    @model_validator(mode="after")
+    def _another(self) -> Self:
+        if self.pairs is not None and self.pairs.strong == self.parent:
+            raise ValueError(f"pairs.strong '{self.parent}' is the parent itself; name a better model, or leave it out")
+        return self
+
+    @property
+    def models(self) -> list[str]:
+        """Steps whose models it reads: its parent's, and the strong one's where that is one."""
+        strong = self.pairs.strong if self.pairs is not None else None
+        return [self.parent] if strong is None or strong.startswith(HUB) else [self.parent, strong]
 
 
 class OverlongPenalty(Config):
@@ -293,8 +336,7 @@ class DistillationConfig(Step):
 
     @model_validator(mode="after")
     def _pinned(self) -> Self:
-        if self.teacher.startswith(HUB) and not self.teacher.partition("@")[2]:
-            raise ValueError(f"teacher '{self.teacher}' names no revision; write `{self.teacher}@COMMIT`, or it changes under the recipe")
+        _require_revision("teacher", self.teacher)
         return self
 
     @property
@@ -346,7 +388,7 @@ class PostTrainingConfig(Config):
             for model in step.models:
                 if model not in known:
                     use = "to start from" if model == step.parent else "to learn from"
-                    raise ValueError(f"{stage}: no step '{model}' {use}; known: {', '.join(sorted(known))}")
+                    raise ValueError(f"{stage}: no step '{model}' {use}{nearest(model, sorted(known))}")
         self.in_order()
         return self
 

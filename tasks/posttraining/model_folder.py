@@ -17,8 +17,8 @@ END_OF_TURN = TURN_TOKENS[1]
 
 
 def with_model(inputs: Mapping[str, Path]) -> dict[str, Path]:
-    """Inputs whose `model` and `teacher` are models' folders, not the artifacts that they lie in."""
-    return {role: model_in(at) if role in ("model", "teacher") else at for role, at in inputs.items()}
+    """Inputs whose `model`, `teacher` and `strong` are models' folders, not the artifacts that they lie in."""
+    return {role: model_in(at) if role in ("model", "teacher", "strong") else at for role, at in inputs.items()}
 
 
 def load_renderer(folder: Path, template: ChatTemplate) -> Renderer:

@@ -1,45 +1,34 @@
-"""The stage `pairs-NAME`: the parent answers each prompt several times; a verified answer is chosen over a wrong one of its own.
+"""The stage `pairs-NAME`: each prompt is answered several times, and a better answer is chosen over a worse one of the parent's.
 
-On-policy pairs teach where the model itself still goes wrong. Pairs of a strong and a weak model, which SmolLM3 used, are data and come
-from the stage `chat` (Smol Training Playbook, preference optimisation).
+By default both are the parent's own, one verified and one wrong: such pairs teach where the model itself still goes wrong. Or the chosen
+one is a stronger model's, as in SmolLM3's pairs of a strong and a weak model (Smol Training Playbook, preference optimisation), or a judge
+sorts by marks. Pairs that are there already are data, and come from the stage `chat`.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-import shutil
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
-from contracts.errors import InputError, IntegrityError
+from contracts.errors import InputError
 from infra.job import Progress, Summary
 from infra.store import Workspace
 from tasks.posttraining.chat_requests import PairsRequest
-from tasks.posttraining.config import Mode, PairConfig
+from tasks.posttraining.config import PairConfig
 from tasks.posttraining.conversation import Sample
+from tasks.posttraining.pair_choice import OUTCOMES, Asked, choose
+from tasks.posttraining.pair_marks import marks_of
+from tasks.posttraining.pair_parts import Shelf
 from tasks.posttraining.requests import HELDOUT_PAIRS_FILE, PAIRS_FILE
 from tasks.posttraining.sampling import Answer, Sampler
 from tasks.posttraining.sft_rows import source_file
-from tasks.posttraining.verifiers import grade
+from tasks.posttraining.teacher import other_model
 
-ANSWERS_FILE = "answers.json"
-OUTCOMES = ("pair", "all_wrong", "all_right", "only_cut", "repeated")
-"""What came of a prompt: a pair; no verified answer; no wrong one; no wrong one that ended; asked before."""
 _EXAMPLES = 3
-
-
-class Asked(NamedTuple):
-    """One prompt with what is needed to judge its answers."""
-
-    sample: Sample
-    """The messages up to the answer."""
-    answer: str
-    mode: Mode
-    source: str
 
 
 def pairs(
@@ -49,32 +38,58 @@ def pairs(
 
     Args:
         config: a `PairsRequest`.
-        inputs: `model`, the parent; `chat`, the artifact with the prompts of the step.
-        workspace: where each batch of answers is kept as a part, so that what was answered before a stop is not answered again.
+        inputs: `model`, the parent; `chat`, the artifact with the prompts of the step; `strong`, where that is another stage's model.
+        workspace: where each batch of answers and of marks is kept as a part, so that what was done before a stop is not done again.
 
     Raises:
-        InputError: a prompt without a known answer, or not one pair.
+        InputError: a prompt without a known answer where only a verifier sorts, no strong model, or not one pair.
+        ConfigError: a judge without a URL.
+        Unavailable: the judge is down; what it has marked is kept.
     """
     request = PairsRequest.parse(config, "pairs")
-    how = request.step.pairs or PairConfig()
-    prompts = list(_prompts(request, inputs["chat"]))
-    sampler = Sampler.load(inputs["model"], request.template)
-    answers = _all_answers(sampler, prompts, request, how, _Shelf(workspace, request.batch_size), progress)
-    table, rows, examples = _paired(prompts, answers, how)
+    step, how = request.step, request.step.pairs or PairConfig()
+    prompts = list(_prompts(request, how, inputs["chat"]))
+    shelf, rounds = Shelf(workspace, request.batch_size), 1 + (how.strong is not None) + (how.judge is not None)
+
+    def told(before: int) -> Callable[[int, str], None]:
+        return lambda done, note: progress(before * len(prompts) + done, rounds * len(prompts), note)
+
+    own = _all_answers("answers", lambda: Sampler.load(inputs["model"], request.template), prompts, request, how, shelf, told(0))
+    strong: list[list[Answer]] = [[] for _ in prompts]
+    if how.strong is not None:
+        folder = other_model(how.strong, inputs.get("strong"), "strong model", f"preference-{step.name}.pairs.strong")
+        strong = _all_answers("strong", lambda: Sampler.load(folder, request.template), prompts, request, how, shelf, told(1))
+    marks: list[list[float | None]] = [[] for _ in prompts]
+    judged: dict[str, Any] = {"strong": how.strong} if how.strong else {}
+    if how.judge is not None:
+        both = [[*mine, *theirs] for mine, theirs in zip(own, strong, strict=True)]
+        marks, judged["judges"] = marks_of(how.judge, prompts, both, request.batch_size, shelf, told(rounds - 1))
+    table, rows = _paired(prompts, own, strong, marks, how)
     sides = {PAIRS_FILE: [row for row, kept in rows if not kept], HELDOUT_PAIRS_FILE: [row for row, kept in rows if kept]}
     for name, side in sides.items():
         (out / name).write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in side), encoding="utf-8")
-    total = Counter[str]()
-    for row in table.values():
-        total.update(row)
     counts = {"prompts": len(prompts), "pairs": len(sides[PAIRS_FILE]), "heldout": len(sides[HELDOUT_PAIRS_FILE])}
+    total = sum(table.values(), Counter[str]())
     if not sides[PAIRS_FILE]:
         said = ", ".join(f"{total[name]:,} {name}" for name in OUTCOMES if total[name])
-        do = "give prompts that the parent answers now right, now wrong; measure it to see which"
-        raise InputError(f"not one pair from {len(prompts):,} prompts ({said})", where=request.step.name, do=do)
-    metrics = {"verified_share": total["verified"] / max(1, total["answers"]), "cut_share": total["cut"] / max(1, total["answers"])}
-    evidence = {"sources": table, "examples": examples, "global_batch_size": request.step.global_batch_size, **counts}
-    return Summary(counts=counts, metrics=metrics, evidence=evidence)
+        raise InputError(f"not one pair from {len(prompts):,} prompts ({said})", where=step.name, do=_instead(how))
+    examples = [row for row, _ in rows[:_EXAMPLES]]
+    evidence = {"sources": table, "examples": examples, "global_batch_size": step.global_batch_size, **judged, **counts}
+    return Summary(counts=counts, metrics=_metrics(total), evidence=evidence)
+
+
+def _metrics(total: Counter[str]) -> dict[str, float]:
+    graded = total["answers"] - total["ungraded"]
+    verified = {"verified_share": total["verified"] / graded} if graded else {}
+    return {**verified, "cut_share": total["cut"] / max(1, total["answers"])}
+
+
+def _instead(how: PairConfig) -> str:
+    if how.judge is not None:
+        return "sample more answers, or at a higher temperature; or lower pairs.judge.margin"
+    if how.strong is not None:
+        return "measure both models on these prompts: the strong one should be right where the parent is wrong"
+    return "give prompts that the parent answers now right, now wrong; measure it to see which"
 
 
 def pairs_problems(evidence: Mapping[str, Any]) -> list[str]:
@@ -89,7 +104,7 @@ def pairs_problems(evidence: Mapping[str, Any]) -> list[str]:
     return found
 
 
-def _prompts(request: PairsRequest, chat: Path) -> Iterator[Asked]:
+def _prompts(request: PairsRequest, how: PairConfig, chat: Path) -> Iterator[Asked]:
     for source in request.step.sources:
         path = source_file(chat, f"preference-{request.step.name}", source)
         for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
@@ -97,93 +112,66 @@ def _prompts(request: PairsRequest, chat: Path) -> Iterator[Asked]:
             messages = list(row["messages"])
             if messages and messages[-1]["role"] == "assistant":
                 messages.pop()
-            if not row.get("answer"):
-                do = "add the exact answer as column `answer`; without one no answer can be verified"
+            if how.verified and not row.get("answer"):
+                do = "add the exact answer as column `answer`, or sort by `strong` or `judge`; without one no answer can be verified"
                 raise InputError("a prompt without a known answer", where=where, do=do)
             sample = Sample(messages, row.get("chat_template_kwargs") or {}, row.get("tools"), source.name, where, source.mode)
-            yield Asked(sample, str(row["answer"]), sample.modes[-1] or source.mode, source.name)
-
-
-class _Shelf:
-    """Batches of answers that are kept in a workspace, where there is one. A damaged one is made again."""
-
-    def __init__(self, workspace: Workspace | None, batch_size: int) -> None:
-        self._workspace, self._size = workspace, batch_size
-        self._sealed = {part.name: part for part in workspace.parts()} if workspace else {}
-
-    def take(self, number: int) -> list[list[Answer]] | None:
-        """What was kept of a batch; None: nothing, or nothing whole."""
-        part = self._sealed.get(self._name(number))
-        if part is None or self._workspace is None:
-            return None
-        with tempfile.TemporaryDirectory(prefix="pairs-") as folder:
-            try:
-                file = self._workspace.fetch(part, Path(folder)) / ANSWERS_FILE
-            except IntegrityError:
-                self._workspace.drop(part)
-                return None
-            return [[Answer(*one) for one in prompt] for prompt in json.loads(file.read_text(encoding="utf-8"))]
-
-    def keep(self, number: int, answers: Sequence[Sequence[Answer]]) -> None:
-        """Put a batch away."""
-        if self._workspace is None:
-            return
-        folder = Path(tempfile.mkdtemp(prefix="pairs-"))
-        (folder / ANSWERS_FILE).write_text(json.dumps(answers, ensure_ascii=False), encoding="utf-8")
-        self._workspace.put(self._name(number), folder, {"prompts": len(answers)})
-        shutil.rmtree(folder)
-
-    def _name(self, number: int) -> str:
-        """The size is part of the name: an attempt with another one cuts other batches."""
-        return f"answers-{self._size}-{number:06d}"
+            yield Asked(sample, str(row["answer"]) if row.get("answer") else None, sample.modes[-1] or source.mode, source.name)
 
 
 def _all_answers(
-    sampler: Sampler, prompts: Sequence[Asked], request: PairsRequest, how: PairConfig, shelf: _Shelf, progress: Progress
+    kind: str,
+    load: Callable[[], Sampler],
+    prompts: Sequence[Asked],
+    request: PairsRequest,
+    how: PairConfig,
+    shelf: Shelf,
+    told: Callable[[int, str], None],
 ) -> list[list[Answer]]:
-    """[prompts][samples]"""
+    """[prompts][samples] of one model, which is loaded once there is something to answer.
+
+    Args:
+        kind: of the parts they are kept in; the strong model draws other random numbers than the parent.
+    """
     found: list[list[Answer]] = []
+    sampler, seed = None, f"{request.step.seed}" if kind == "answers" else f"{kind}/{request.step.seed}"
     for number, start in enumerate(range(0, len(prompts), request.batch_size)):
         batch = prompts[start : start + request.batch_size]
-        answers = shelf.take(number)
+        answers = shelf.take(kind, number)
         if answers is None:
+            sampler = sampler or load()
             asked = [one.sample for one in batch for _ in range(how.samples)]
-            keys = [f"{request.step.seed}/{start + at}/{k}" for at in range(len(batch)) for k in range(how.samples)]
+            keys = [f"{seed}/{start + at}/{k}" for at in range(len(batch)) for k in range(how.samples)]
             flat = sampler.answers(asked, how.max_answer_tokens, how.temperature, keys, request.batch_size)
             answers = [flat[at : at + how.samples] for at in range(0, len(flat), how.samples)]
-            shelf.keep(number, answers)
-        found += answers
-        progress(len(found), len(prompts), f"{len(found):,} of {len(prompts):,} prompts answered {how.samples} times")
+            shelf.keep(kind, number, answers, len(batch))
+        found += [[Answer(*one) for one in given] for given in answers]
+        who = "" if kind == "answers" else " by the strong model"
+        told(len(found), f"{len(found):,} of {len(prompts):,} prompts answered {how.samples} times{who}")
     return found
 
 
 def _paired(
-    prompts: Sequence[Asked], answers: Sequence[Sequence[Answer]], how: PairConfig
-) -> tuple[dict[str, Counter[str]], list[tuple[dict[str, Any], bool]], list[dict[str, Any]]]:
-    """Counts by source, (row, held out) of every pair, and a few for the report."""
+    prompts: Sequence[Asked],
+    own: Sequence[Sequence[Answer]],
+    strong: Sequence[Sequence[Answer]],
+    marks: Sequence[Sequence[float | None]],
+    how: PairConfig,
+) -> tuple[dict[str, Counter[str]], list[tuple[dict[str, Any], bool]]]:
+    """Counts by source, and (row, held out) of every pair."""
     table: dict[str, Counter[str]] = {one.source: Counter() for one in prompts}
     rows: list[tuple[dict[str, Any], bool]] = []
     seen: set[bytes] = set()
-    for one, given in zip(prompts, answers, strict=True):
-        right = [answer for answer in given if all(grade(answer.text, one.answer, one.mode, answer.ended))]
-        wrong = [answer for answer in given if answer not in right]
-        ended = [answer for answer in wrong if answer.ended]
-        outcome = "repeated" if one.sample.digest in seen else _outcome(right, wrong, ended)
+    for one, mine, theirs, marked in zip(prompts, own, strong, marks, strict=True):
+        choice = choose(one, mine, theirs, marked, how)
+        outcome = "repeated" if one.sample.digest in seen else choice.outcome
         seen.add(one.sample.digest)
-        table[one.source].update(
-            {outcome: 1, "answers": len(given), "verified": len(right), "cut": sum(not answer.ended for answer in given)}
-        )
+        table[one.source].update({outcome: 1, **choice.counts})
         if outcome == "pair":
-            sides = {name: [{"role": "assistant", "content": side[0].text}] for name, side in (("chosen", right), ("rejected", ended))}
+            sides = {name: [{"role": "assistant", "content": getattr(choice, name)}] for name in ("chosen", "rejected")}
             kwargs = {"chat_template_kwargs": dict(one.sample.kwargs)} if one.sample.kwargs else {}
             rows.append(({"prompt": one.sample.messages, **sides, **kwargs}, _kept_back(one.sample, how.heldout_share)))
-    return table, rows, [row for row, _ in rows[:_EXAMPLES]]
-
-
-def _outcome(right: Sequence[Answer], wrong: Sequence[Answer], ended: Sequence[Answer]) -> str:
-    if right and ended:
-        return "pair"
-    return "all_wrong" if not right else "only_cut" if wrong else "all_right"
+    return table, rows
 
 
 def _kept_back(sample: Sample, share: float) -> bool:

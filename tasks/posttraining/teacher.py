@@ -1,4 +1,4 @@
-"""The teacher of a distillation: the model of another stage, or one from a hub at a pinned revision, over the student's vocabulary."""
+"""Another model than the parent, of another stage or from a hub at a pinned revision; as a teacher over the student's vocabulary."""
 
 from __future__ import annotations
 
@@ -28,9 +28,7 @@ def load_teacher(step: DistillationConfig, inputs: Mapping[str, Path], student: 
         InputError: no teacher there, or a damaged one; a hub that cannot be reached.
     """
     where = f"distillation-{step.name}.teacher"
-    folder = _from_hub(step.teacher, where) if step.teacher.startswith(HUB) else inputs.get("teacher")
-    if folder is None:
-        raise InputError(f"there is no teacher: no model of '{step.teacher}' is among the inputs", where=where, do="run that stage first")
+    folder = other_model(step.teacher, inputs.get("teacher"), "teacher", where)
     _require_same_tokens(folder, tokenizer, where)
     teacher = load_model(folder, device)
     rows, own = int(teacher.config.vocab_size), int(student.config.vocab_size)
@@ -40,14 +38,32 @@ def load_teacher(step: DistillationConfig, inputs: Mapping[str, Path], student: 
     return teacher.requires_grad_(False)
 
 
-def _from_hub(uri: str, where: str) -> Path:
+def other_model(name: str, given: Path | None, what: str, where: str) -> Path:
+    """Folder of a model that a step names beside its parent.
+
+    Args:
+        name: a stage, or `hf:owner/model@COMMIT`.
+        given: the stage's model, where it is among the inputs.
+        what: it is, in messages.
+
+    Raises:
+        InputError: it is not there; a hub that cannot be reached.
+    """
+    if name.startswith(HUB):
+        return _from_hub(name, what, where)
+    if given is None:
+        raise InputError(f"there is no {what}: no model of '{name}' is among the inputs", where=where, do="run that stage first")
+    return given
+
+
+def _from_hub(uri: str, what: str, where: str) -> Path:
     from huggingface_hub import snapshot_download
 
     name, _, revision = uri.removeprefix(HUB).partition("@")
     try:
         return Path(snapshot_download(name, revision=revision, allow_patterns=_FILES))
     except Exception as error:  # errors of the hub, the network and names have no common base
-        said = f"the teacher cannot be fetched: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
+        said = f"the {what} cannot be fetched: {type(error).__name__}: {str(error).splitlines()[0][:200] if str(error) else ''}"
         raise InputError(said, where=f"{where}: {uri}", do="check name, revision, the network, and HF_TOKEN for a gated model") from error
 
 

@@ -33,8 +33,8 @@ _QUIET = {
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
-    """Settled before the libraries are first imported. Chat data and a teacher from a hub are all that is ever fetched."""
-    online = _kind(spec) == "chat" or _teacher_from_hub(spec)
+    """Settled before the libraries are first imported. Chat data and another model from a hub are all that is ever fetched."""
+    online = _kind(spec) == "chat" or _model_from_hub(spec)
     return _QUIET if online else _QUIET | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
@@ -77,9 +77,10 @@ def _kind(spec: JobSpec) -> str:
     return spec.stage.partition("-")[0]
 
 
-def _teacher_from_hub(spec: JobSpec) -> bool:
-    step = spec.config.get("step")
-    return isinstance(step, Mapping) and str(step.get("teacher", "")).startswith(HUB)
+def _model_from_hub(spec: JobSpec) -> bool:
+    step = spec.config.get("step") or {}
+    name = (step.get("pairs") or {}).get("strong") if _kind(spec) == "pairs" else step.get("teacher")
+    return str(name or "").startswith(HUB)
 
 
 def _body(kind: str) -> Any:

@@ -6,7 +6,7 @@ from typing import Any, Literal
 import pytest
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement, assign, digest, holds_credentials, identity, leaves, marked
+from contracts.config import Config, Gate, Later, Placement, assign, digest, holds_credentials, identity, leaves, marked
 from contracts.errors import ConfigError
 
 
@@ -38,6 +38,7 @@ class Recipe(Config):
     phases: list[Phase] = Field(default_factory=lambda: [Phase(), Phase(name="decay")])
     max_epochs: Gate[float] = 4.0
     workers: Placement[int] = Field(default=2, ge=1)
+    judge: Later[str | None] = None
     mode: Literal["a", "b"] = "a"
     anything: dict[str, Any] = Field(default_factory=dict)
 
@@ -64,7 +65,7 @@ def test_an_unknown_key_is_refused_with_the_nearest_name() -> None:
 
 
 def test_an_unknown_key_that_resembles_nothing_lists_the_known_ones() -> None:
-    assert "(known: name, phases, max_epochs, workers, mode, anything)" in refused({"zzz": 1})
+    assert "(known: name, phases, max_epochs, workers, judge, mode, anything)" in refused({"zzz": 1})
 
 
 def test_every_bad_field_is_named_at_once() -> None:
@@ -231,7 +232,7 @@ def test_identity_leaves_out_placement_and_gates_at_every_depth() -> None:
 
 
 @pytest.mark.parametrize(
-    "assignment", ["phases.0.tokens=5", "phases.1.mixture.code=1", "name=x", "phases.0.schedule.shape=cosine", "anything.a=1"]
+    "assignment", ["phases.0.tokens=5", "phases.1.mixture.code=1", "name=x", "phases.0.schedule.shape=cosine", "anything.a=1", "judge=x"]
 )
 def test_identity_changes_with_every_other_field(assignment: str) -> None:
     assert digest(identity(Recipe().override([assignment]))) != digest(identity(Recipe()))
@@ -241,9 +242,13 @@ def test_an_explicit_default_equals_an_unset_field() -> None:
     assert digest(identity(Recipe.parse({"mode": "a", "phases": [{}, {"name": "decay", "tokens": 1000}]}))) == digest(identity(Recipe()))
 
 
+def test_a_field_that_came_later_leaves_the_identity_of_old_documents_alone() -> None:
+    assert "judge" not in identity(Recipe(judge=None)) and identity(Recipe(judge="x"))["judge"] == "x"
+
+
 def test_marks_are_told_by_name() -> None:
     fields = Recipe.model_fields
-    assert [marked(fields[name]) for name in ("workers", "max_epochs", "name")] == ["placement", "gate", None]
+    assert [marked(fields[name]) for name in ("workers", "max_epochs", "judge", "name")] == ["placement", "gate", "later", None]
     assert [marked(Phase.model_fields[name]) for name in ("layout", "checkpoint_every", "tokens")] == ["placement", "placement", None]
 
 

@@ -165,7 +165,11 @@ BRANCH = {"preference-main", "measure-preference-main", "merge", "measure-releas
         ("posttraining.preference.main.max_regression=0.5", set()),
         ("posttraining.preference.main.placement.micro_batch_size=8", set()),
         ("merging.seed=1", {"merge", "measure-release", "vibe", "release", "report"}),
+        ("posttraining.preference.main.max_cell_regression=0.5", set()),
+        ("posttraining.preference.main.max_bits_regression=0.5", set()),
+        ("posttraining.evaluation.min_format=0.5", set()),
         ("merging.max_regression=0.5", set()),
+        ("merging.max_cell_regression=0.5", set()),
     ],
 )
 def test_a_change_after_pretraining_reruns_its_own_branch(change: str, expected: set[str]) -> None:
@@ -180,6 +184,17 @@ def test_a_distilled_model_depends_on_its_teacher() -> None:
     before, after = fingerprints(recipe), fingerprints(other)
     changed = {name for name in before if before[name] != after[name]}
     assert {"reinforcement-main", "distillation-main", "measure-distillation-main"} <= changed and "preference-main" not in changed
+
+
+def test_pairs_depend_on_the_strong_model_that_is_named() -> None:
+    recipe = load("tiny")
+    one = recipe.override(["posttraining.preference.main.pairs.strong=pretrained"])
+    node = dag(one, decided=lambda court: []).node("pairs-main")
+    assert "strong" in node.inputs and "strong" not in dag(recipe, decided=lambda court: []).node("pairs-main").inputs
+    judged = recipe.override(["posttraining.preference.main.pairs.judge={url: 'http://localhost:8000'}"])
+    seconds = judged.override(["posttraining.preference.main.pairs.judge.seconds=9"])
+    prints = [fingerprints(each)["pairs-main"] for each in (recipe, one, judged, seconds)]
+    assert len(set(prints)) == 3 and prints[2] == prints[3]
 
 
 def test_longer_stable_phase_keeps_its_workspace() -> None:

@@ -7,7 +7,6 @@ import math
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
@@ -22,6 +21,7 @@ from tasks.posttraining.rewards.registry import columns_of, rewards_of, truth_of
 from tasks.posttraining.rewards.sampled import Sampled, Score
 from tasks.posttraining.rewards.verified import ExactAnswer, Format, string_match
 from tasks.posttraining.sandbox import level
+from tests.tasks.posttraining.judging import JudgeServer, serving
 
 END = 2
 isolated = pytest.mark.skipif(not (level().network and level().processes), reason=f"this machine gives {level()}")
@@ -252,51 +252,17 @@ def test_code_is_judged_by_its_tests() -> None:
     assert list(CodeTests()(answers)) == [pytest.approx(2 / 3), 0.0, 0.0, 0.0, None]
 
 
-class _Handler(BaseHTTPRequestHandler):
-    """A judge that gives the mark which stands in the answer, and keeps what it was sent."""
-
-    def do_GET(self) -> None:
-        self._reply({"data": [{"id": "judge-1"}]})
-
-    def do_POST(self) -> None:
-        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
-        self.server.seen.append((self.headers.get("Authorization"), body))  # type: ignore[attr-defined]
-        asked = body["messages"][-1]["content"]
-        mark = asked.split("<answer>")[1].split("</answer>")[0].split()[-1]
-        self._reply({"choices": [{"message": {"content": mark}}]})
-
-    def _reply(self, body: Any) -> None:
-        text = json.dumps(body).encode()
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(text)))
-        self.end_headers()
-        self.wfile.write(text)
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
 @pytest.fixture
-def server() -> Iterator[HTTPServer]:
+def server() -> Iterator[JudgeServer]:
     """A real endpoint on this machine."""
-    serving = HTTPServer(("127.0.0.1", 0), _Handler)
-    serving.seen = []  # type: ignore[attr-defined]
-    thread = threading.Thread(target=serving.serve_forever, args=(0.05,), daemon=True)
-    thread.start()
-    yield serving
-    serving.shutdown()
-    serving.server_close()
-    thread.join()
+    with serving() as started:
+        yield started
 
 
-def _url(server: HTTPServer) -> str:
-    return f"http://127.0.0.1:{server.server_address[1]}/v1"
-
-
-def test_a_judge_gives_marks_and_never_sees_the_reasoning(server: HTTPServer, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_judge_gives_marks_and_never_sees_the_reasoning(server: JudgeServer, monkeypatch: pytest.MonkeyPatch) -> None:
     """Marks from 0 to 10 become 0 to 1; no mark is no value; the key comes from the environment."""
     monkeypatch.setenv("SMOLFLOW_JUDGE_KEY", "secret")
-    judge = Judge(_url(server), seconds=5.0)
+    judge = Judge(server.url, seconds=5.0)
     answers = [
         answered("<think>\nsecretly\n</think>\nmark 8"),
         answered("mark 10/10"),
@@ -306,15 +272,15 @@ def test_a_judge_gives_marks_and_never_sees_the_reasoning(server: HTTPServer, mo
     ]
     assert list(judge(answers)) == [0.8, 1.0, None, None, 0.0]
     assert judge.pin["model"] == "judge-1"
-    sent = json.dumps(server.seen)  # type: ignore[attr-defined]
+    sent = json.dumps(server.seen)
     assert "Bearer secret" in sent
     assert "secretly" not in sent
     assert "What is 47+85?" in sent
 
 
-def test_a_judge_that_goes_down_is_counted_and_comes_back(server: HTTPServer, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_judge_that_goes_down_is_counted_and_comes_back(server: JudgeServer, capsys: pytest.CaptureFixture[str]) -> None:
     """Its part of the reward is 0 while it is away, and a person reads why."""
-    reward = Guarded("judge", Judge(_url(server), seconds=2.0), frozenset({END}), seconds=5.0)
+    reward = Guarded("judge", Judge(server.url, seconds=2.0), frozenset({END}), seconds=5.0)
     assert reward.values([answered("mark 8")]) == [0.8]
     server.shutdown()
     server.server_close()
