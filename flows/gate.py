@@ -205,8 +205,24 @@ def regression(node: Node, artifact: Artifact, desk: Desk) -> Finding:
         return Finding("regression", [], "")
     found = (desk.store.require(before.name, before.fingerprint), artifact)
     old, new = (read_skills(desk.store.materialise(one, desk.site.scratch / "gates", ["skills.json"])) for one in found)
-    problems = regression_problems(old, new, post.steps[stage].max_regression)
-    return Finding("regression", problems, f"change {stage}, or raise its max_regression if the loss is meant")
+    step = post.steps[stage]
+    problems = regression_problems(old, new, step.max_regression, step.max_cell_regression, step.max_bits_regression)
+    return Finding(
+        "regression", problems, f"change {stage}, or raise its bound (max_regression, max_cell_regression...) if the loss is meant"
+    )
+
+
+def form(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
+    """What is released answers in the form that its template teaches, where the recipe asks for a share of it."""
+    from tasks.posttraining import form_problems, read_skills
+
+    post = desk.plan.recipe.posttraining
+    if post is None or artifact.manifest.evidence.get("side") != "test" or not post.evaluation.min_format:
+        return None
+    scores = read_skills(desk.store.materialise(artifact, desk.site.scratch / "gates", ["skills.json"]))
+    return Finding(
+        "form", form_problems(scores, post.evaluation.min_format), "teach the form (SFT), or lower posttraining.evaluation.min_format"
+    )
 
 
 def vibe(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
@@ -218,7 +234,7 @@ def vibe(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
 
 
 def merged(node: Node, artifact: Artifact, desk: Desk) -> Finding:
-    """The chosen model must not be weaker than the best parent where it is weakest (Smol Training Playbook, model merging)."""
+    """The chosen model must not be weaker than the best parent where it is weakest, nor lose much of the rest (Smol Training Playbook)."""
     from tasks.merging import merge_problems
 
     config = desk.plan.recipe.merging
@@ -239,7 +255,7 @@ CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding | None], ...]] 
     "convert": (parity,),
     "chat": (chat_data,),
     "pairs": (pairs,),
-    "measure": (regression,),
+    "measure": (regression, form),
     "vibe": (vibe,),
     "merge": (merged,),
     "release": (heldout,),

@@ -143,7 +143,9 @@ def merge_problems(evidence: Mapping[str, Any], config: MergingConfig) -> list[s
     """What speaks against the winner of a panel, from the evidence of the stage `merge`, under the bounds that hold now.
 
     Refused is a weakest skill that lies more than `max_regression` below the best parent's, where the interval of the difference (Newcombe
-    1998) shows that it fell at all: a fall within the noise of the items stops nobody.
+    1998) shows that it fell at all: a fall within the noise of the items stops nobody. What is not required can be lost all the same (a
+    merge that holds its recall and follows instructions no more), so everything that the winner and this parent were both measured on is
+    held too: refused is a drop whose whole interval lies beyond `max_cell_regression`.
     """
     if "panel" not in evidence:
         return ["no panel was recorded: nothing says how the merge compares with its parents"]
@@ -156,11 +158,18 @@ def merge_problems(evidence: Mapping[str, Any], config: MergingConfig) -> list[s
         return []
     rival = max(parents, key=lambda row: row.cells[row.weakest].value)
     before, after = rival.cells[rival.weakest], best.cells[best.weakest]
-    if before.value - after.value <= config.max_regression or _surely(before, after, panel.confidence) <= 0:
-        return []
-    return [
-        f"weakest skill of {best.name} is {best.weakest} with {after.value:.3f}, the weakest of its parent {rival.name} is "
-        f"{rival.weakest} with {before.value:.3f}: a drop of more than {config.max_regression:g}, beyond what chance does"
+    problems = []
+    if before.value - after.value > config.max_regression and _surely(before, after, panel.confidence) > 0:
+        problems.append(
+            f"weakest skill of {best.name} is {best.weakest} with {after.value:.3f}, the weakest of its parent {rival.name} is "
+            f"{rival.weakest} with {before.value:.3f}: a drop of more than {config.max_regression:g}, beyond what chance does"
+        )
+    shared = [(name, rival.cells[name], best.cells[name]) for name in rival.cells if name in best.cells]
+    return problems + [
+        f"{name} of {best.name} is at {now.value:.3f}, of its parent {rival.name} at {was.value:.3f}: surely lost is {lost:.3f}, more than"
+        f" {config.max_cell_regression:g}"
+        for name, was, now in shared
+        if (lost := _surely(was, now, panel.confidence)) > config.max_cell_regression
     ]
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tasks.posttraining.chat_files import read_chat, samples_of
     from tasks.posttraining.chat_requests import ChatRequest, MeasureRequest, PairsRequest, VibeRequest, chat_request
     from tasks.posttraining.chat_sources import chat_snapshot
-    from tasks.posttraining.comparison import Change, compare, regression_problems
+    from tasks.posttraining.comparison import Change, compare, form_problems, regression_problems
     from tasks.posttraining.conversation import Sample
     from tasks.posttraining.heldout_reads import HeldoutRead, read_problems
     from tasks.posttraining.lint_report import LintReport, chat_problems
@@ -64,6 +64,7 @@ __all__ = [
     "chat_snapshot",
     "compare",
     "equip",
+    "form_problems",
     "lint",
     "measure_skills",
     "pairs_problems",
@@ -111,6 +112,7 @@ _HOMES = {
     "chat_snapshot": "chat_sources",
     "compare": "comparison",
     "equip": "template",
+    "form_problems": "comparison",
     "lint": "linter",
     "measure_skills": "measure:measure",
     "pairs_problems": "pairs",

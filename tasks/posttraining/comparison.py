@@ -16,6 +16,7 @@ from tasks.posttraining.skill_scores import DECODINGS, Decoding, HeldoutText, Sk
 
 Verdict = Literal["gain", "no gain outside its interval", "loss"]
 POOLED = "all"
+BITS = "bits per byte/"
 RESAMPLES = 2000
 
 
@@ -61,12 +62,24 @@ def compare(before: SkillScores, after: SkillScores, confidence: float = 0.95) -
     ]
 
 
-def regression_problems(before: SkillScores, after: SkillScores, max_regression: float, confidence: float = 0.95) -> list[str]:
+def regression_problems(
+    before: SkillScores,
+    after: SkillScores,
+    max_regression: float,
+    max_cell_regression: float = 1.0,
+    max_bits_regression: float | None = None,
+    confidence: float = 0.95,
+) -> list[str]:
     """The gate after a training stage: empty, or a sentence for each way of answering in which too much was lost.
 
     Refused is a mean accuracy over skills and modes, greedy or sampled, that fell by more than `max_regression` and whose interval lies
     below 0: a fall within the noise of the items stops nobody. A tolerance of 1 lets a specialist forget the rest. Tasks are held to the
     same one by one: the fall of SmolLM3's long-context recall was hidden by everything else (Smol Training Playbook, model merging).
+
+    A mean hides a skill or a mode that collapses while another rises. So a single cell is refused where its whole interval lies beyond
+    `max_cell_regression`, or beyond `max_regression` if that is larger; and a source's bits per byte where the whole interval of their rise
+    lies beyond `max_bits_regression`, if that is set. The whole interval, since of eight cells one falls
+    by chance.
     """
     changes, problems = compare(before, after, confidence), []
     for decoding in DECODINGS:
@@ -80,10 +93,52 @@ def regression_problems(before: SkillScores, after: SkillScores, max_regression:
             f" {worst.name}: {worst.before:.3f} to {worst.after:.3f}); lower the learning rate, or start from an earlier checkpoint"
         )
     lost = [one for one in changes if one.name in before.tasks and one.verdict == "loss" and -one.difference > max_regression]
-    return problems + [
+    problems += [
         f"{one.name} fell from {one.before:.3f} to {one.after:.3f}, by more than {max_regression:.3f}; keep data for it in the step, or"
         " merge with a model that has it"
         for one in lost
+    ]
+    problems += _lost_cells(before, changes, max(max_cell_regression, max_regression))
+    return problems if max_bits_regression is None else problems + _lost_text(changes, max_bits_regression)
+
+
+def form_problems(scores: SkillScores, minimum: float) -> list[str]:
+    """The gate of a released model: empty, or a sentence for each mode whose greedy answers are in form in less than this share."""
+    problems = []
+    for mode in dict.fromkeys(cell.mode for cell in scores.cells):
+        cells = [cell for cell in scores.cells if cell.mode == mode and cell.decoding == "greedy"]
+        formed, items = sum(sum(cell.formatted) for cell in cells), sum(cell.items for cell in cells)
+        if formed >= minimum * items:
+            continue
+        worst = min(cells, key=lambda cell: cell.format)
+        problems.append(
+            f"{formed} of {items} greedy answers in mode {mode} are in form ({formed / items:.3f}), at least {minimum:.3f} must be"
+            f" (fewest in {worst.name}: {worst.format:.3f})"
+        )
+    return problems
+
+
+def _lost_cells(before: SkillScores, changes: Sequence[Change], tolerance: float) -> list[str]:
+    """Cells of generated skills whose change lies below -tolerance with its whole interval."""
+    cells = {cell.name for cell in before.cells}
+    return [
+        f"{one.name} alone fell from {one.before:.3f} to {one.after:.3f} [{one.low:+.3f}, {one.high:+.3f}], wholly beyond {tolerance:.3f};"
+        " keep data for it in the step"
+        for one in changes
+        if one.name in cells and one.high is not None and one.high < -tolerance
+    ]
+
+
+def _lost_text(changes: Sequence[Change], tolerance: float) -> list[str]:
+    """Sources whose bits per byte rose by more than the tolerance with their whole interval; what was not measured is no evidence."""
+    texts = [one for one in changes if one.name.startswith(BITS)]
+    if not texts:
+        return ["bits per byte are held to a bound, and the two measurements share no held-out text"]
+    return [
+        f"{one.name} rose from {one.before:.3f} to {one.after:.3f} [{one.low:+.3f}, {one.high:+.3f}], wholly beyond {tolerance:.3f};"
+        " lower the learning rate, or mix text into the step"
+        for one in texts
+        if one.low is not None and one.low > tolerance
     ]
 
 
@@ -105,7 +160,7 @@ def _bits(name: str, before: HeldoutText, after: HeldoutText, confidence: float)
     sides = [(np.array(one.bits, float), np.array(one.bytes, float)) for one in (after, before)]
     interval = bootstrap_difference([(sides[0], sides[1])], confidence=confidence, resamples=RESAMPLES, seed=0)
     was, now = (sum(one.bits) / sum(one.bytes) for one in (before, after))
-    return _change(f"bits per byte/{name}", was, now, interval, sign=-1)
+    return _change(f"{BITS}{name}", was, now, interval, sign=-1)
 
 
 def _change(name: str, before: float, after: float, interval: tuple[float, float] | None, sign: int) -> Change:

@@ -94,6 +94,12 @@ class Step(Config):
     """Seed of data order, dropout and sampling."""
     max_regression: Gate[float] = Field(default=0.05, ge=0, le=1)
     """Largest drop of held-out accuracy against its parent that does not stop the line, in the mean over skills and modes (1: any)."""
+    max_cell_regression: Gate[float] = Field(default=0.1, ge=0, le=1)
+    """The same for one skill in one mode, answered one way; the drop's whole interval must lie beyond it. Never stricter than
+    `max_regression`: a step that may forget everything may forget one thing."""
+    max_bits_regression: Gate[float | None] = Field(default=None, ge=0)
+    """Largest rise of a source's bits per byte of held-out text, its interval as above. Unset: any. The first step of
+    `tiny` costs 0.2 to 1.5, the others at most 0.4."""
     placement: Placement[PostPlacement] = PostPlacement()
     """Where it runs."""
 

@@ -6,7 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Placement
+from contracts.config import Config, Gate, Placement
 from tasks.evaluation.config import SuiteTask, named_task
 from tasks.posttraining.chat_config import Mode
 
@@ -20,6 +20,8 @@ class ChatEvaluation(Config):
     """Held-out items per skill and mode."""
     max_answer_tokens: int = Field(default=48, ge=1)
     """Longest answer to an item."""
+    min_format: Gate[float] = Field(default=0.0, ge=0, le=1)
+    """Least share of the released model's greedy answers to generated skills that must be in form, in each mode (0: any)."""
     tasks: list[str] = Field(default_factory=list)
     """Tasks of any suite of the stage `evaluate`. What is written is asked with the chat template in both modes (recall without reasoning
     alone: it would need the room that the context takes); what is ranked, as it stands."""

@@ -13,16 +13,17 @@ import pytest
 from contracts.errors import ConfigError, GateError, ResourceError, StageError
 from flows.desk import Desk
 from flows.explain import explain
-from flows.gate import before_the_run, require_measured
+from flows.gate import before_the_run, judge, require_measured
 from flows.plan import Node
 from flows.recipe import WAIVABLE, load
 from flows.stage import Watch, already_there, perform
 from infra.store import Artifact, ArtifactMissing
-from tasks.posttraining import APPROVAL
+from tasks.posttraining import APPROVAL, Cell, SkillScores
+from tests.deployments.released import leave
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
 GATES_OF_STAGES = {
-    "documents", "tokenizer-fertility", "epochs", "qualification", "chat-data", "regression", "merge", "heldout-reads",
+    "documents", "tokenizer-fertility", "epochs", "qualification", "chat-data", "regression", "form", "merge", "heldout-reads",
 }  # fmt: skip
 ONE_SOURCE = """
 - {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
@@ -198,6 +199,49 @@ def test_text_that_changes_between_plan_and_copy_is_not_committed(recipe: Path) 
     again = Desk.of(str(recipe))
     perform(again.plan.node("source"), again, WATCH)
     assert again.plan.node("source").fingerprint != planned
+
+
+def measured(desk: Desk, stage: str, out: Path, right: dict[str, int], formed: int = 40, side: str = "validation") -> Node:
+    """Leave a measurement of 40 greedy answers a skill, of which so many are right, and in form."""
+    out.mkdir()
+    none = [0] * 40
+    cells = [
+        Cell(
+            skill=skill, mode="think", decoding="greedy", correct=[1] * n + [0] * (40 - n), formatted=[1] * formed + [0] * (40 - formed),
+            cut=none, tokens=none, reflections=none,
+        )
+        for skill, n in right.items()
+    ]  # fmt: skip
+    SkillScores.parse({"questions": "q", "side": side, "cells": [cell.model_dump() for cell in cells]}, stage).write(out)
+    leave(desk, stage, out, evidence={"side": side})
+    return desk.plan.node(stage)
+
+
+@pytest.mark.usefixtures("site")
+def test_a_step_is_held_to_each_skill_and_its_bounds_are_those_of_today(tmp_path: Path) -> None:
+    """Planted: reversing is lost while adding is won, so that the mean rises."""
+    step = "posttraining.sft.main.max_regression=0.05"
+    desk = Desk.of("smoke-post", [step])
+    measured(desk, "measure-pretrained", tmp_path / "before", {"add": 2, "reverse": 38})
+    node = measured(desk, "measure-sft-main", tmp_path / "after", {"add": 40, "reverse": 10})
+    with pytest.raises(GateError, match=r"regression: reverse/think/greedy alone fell from 0\.950 to 0\.250"):
+        already_there(node, desk)
+    loose = Desk.of("smoke-post", [step, "posttraining.sft.main.max_cell_regression=0.9"])
+    assert already_there(loose.plan.node(node.name), loose)
+    with pytest.raises(GateError, match="share no held-out text"):
+        bound = Desk.of("smoke-post", [*loose.overrides, "posttraining.sft.main.max_bits_regression=0.5"])
+        already_there(bound.plan.node(node.name), bound)
+
+
+@pytest.mark.usefixtures("site")
+def test_a_release_out_of_form_is_refused_where_the_recipe_asks_for_form(tmp_path: Path) -> None:
+    asks = Desk.of("smoke-post", ["posttraining.evaluation.min_format=0.95"])
+    node = measured(asks, "measure-release", tmp_path / "release", {"add": 40}, formed=30, side="test")
+    with pytest.raises(GateError, match=r"form: 30 of 40 greedy answers in mode think are in form"):
+        already_there(node, asks)
+    other = Desk.of("smoke-post")
+    artifact = other.store.require(node.name, other.plan.node(node.name).fingerprint)
+    assert list(judge(other.plan.node(node.name), artifact, other)) == ["gate measure-release/regression: passed"]
 
 
 @pytest.fixture

@@ -96,6 +96,17 @@ def test_the_gate_refuses_a_winner_whose_weakest_skill_fell() -> None:
     assert merge_problems(evidence(parent, small, winner="linear"), config()) == []  # within its interval
 
 
+def test_the_gate_refuses_a_winner_that_lost_what_was_not_required() -> None:
+    """Planted: recall holds, and instructions are followed no more."""
+    parent, merge = one("a", ruler=0.6, ifeval=0.8), one("linear", merged=True, ruler=0.7, ifeval=0.4)
+    found = evidence(parent, merge, winner="linear", required_tasks=["ruler"])
+    (problem,) = merge_problems(found, config())
+    assert problem.startswith("ifeval of linear is at 0.400, of its parent a at 0.800: surely lost is 0.32")
+    assert merge_problems(found, config(max_cell_regression=0.35)) == []
+    alone = evidence(one("a", ruler=0.6, ifeval=0.8), one("linear", merged=True, ruler=0.7), winner="linear", required_tasks=["ruler"])
+    assert merge_problems(alone, config()) == [], "what one of them was not asked says nothing"
+
+
 def test_the_gate_refuses_a_winner_that_lacks_what_is_required_and_a_stage_without_a_panel() -> None:
     found = evidence(one("a", ruler=0.5, add=0.5), one("linear", merged=True, add=0.9), winner="linear", required_tasks=["ruler"])
     assert merge_problems(found, config(required_tasks=["ruler"])) == ["linear was not measured on ruler, which is required"]

@@ -15,12 +15,13 @@ from contracts.errors import ConfigError, InputError
 from tasks.data import heldout_items
 from tasks.data.documents import Document, DocumentWriter
 from tasks.evaluation import Answered, suites
-from tasks.posttraining import Cell, HeldoutRead, SkillScores, compare, read_problems, read_skills, regression_problems
+from tasks.posttraining import Cell, HeldoutRead, SkillScores, compare, form_problems, read_problems, read_skills, regression_problems
 from tasks.posttraining.config import ChatEvaluation
 from tasks.posttraining.conversation import Sample
 from tasks.posttraining.measure import measure
 from tasks.posttraining.model_folder import load_model, load_renderer
 from tasks.posttraining.skill_rows import question, reply
+from tasks.posttraining.skill_scores import HeldoutText
 from tasks.posttraining.task_answers import scored
 from tests.tasks.data.material import prose, silent
 from tests.tasks.posttraining.answering import TEMPLATE, batch, taught
@@ -201,6 +202,40 @@ def test_the_measured_case_of_apo_zero_is_refused() -> None:
     (line,) = regression_problems(before, after, max_regression=0.05)
     assert "(most in add/think/greedy: 0.810 to 0.390)" in line and "by more than 0.050" in line
     assert regression_problems(before, after, max_regression=0.2) == [], "a tolerance lets it pass"
+
+
+def test_a_skill_that_collapsed_while_another_rose_stops_the_line() -> None:
+    """Planted: the mean stays where it was."""
+    before = scores({"add/think/greedy": 0.5, "reverse/no_think/greedy": 0.9})
+    after = scores({"add/think/greedy": 0.9, "reverse/no_think/greedy": 0.5}, seed=1)
+    assert regression_problems(before, after, 0.05) == [], "the mean alone sees nothing"
+    (line,) = regression_problems(before, after, 0.05, max_cell_regression=0.1)
+    assert line.startswith("reverse/no_think/greedy alone fell from 0.900 to 0.500 [") and "wholly beyond 0.100" in line
+    assert regression_problems(before, after, 0.05, 0.35) == [], "its interval reaches the tolerance"
+    assert regression_problems(before, after, 1.0, 0.1) == [], "what may forget everything may forget one thing"
+
+
+def test_bits_of_heldout_text_are_held_where_a_bound_is_set() -> None:
+    def spending(bits: float) -> SkillScores:
+        text = {"prose": HeldoutText(bits=[100 * bits + n for n in range(20)], bytes=[100] * 20)}
+        return scores({"add/think/greedy": 0.5}).model_copy(update={"text": text})
+
+    assert regression_problems(spending(3.0), spending(4.0), 0.05) == []
+    (line,) = regression_problems(spending(3.0), spending(4.0), 0.05, max_bits_regression=0.5)
+    assert line.startswith("bits per byte/prose rose from 3.095 to 4.095") and "wholly beyond 0.500" in line
+    assert regression_problems(spending(3.0), spending(3.4), 0.05, max_bits_regression=0.5) == []
+    (line,) = regression_problems(scores({"add/think/greedy": 0.5}), spending(4.0), 0.05, max_bits_regression=0.5)
+    assert "share no held-out text" in line
+
+
+def test_a_released_model_that_lost_its_form_in_one_mode_is_refused() -> None:
+    """Planted: always right, and after /think it often answers without a thought."""
+    found = scores({"add/think/greedy": 1.0, "reverse/think/greedy": 1.0, "add/no_think/greedy": 1.0, "add/think/sampled": 1.0}, items=100)
+    formed = {"add/think/greedy": 80, "reverse/think/greedy": 100, "add/no_think/greedy": 95}
+    cells = [cell.model_copy(update={"formatted": [1] * (n := formed.get(cell.name, 0)) + [0] * (100 - n)}) for cell in found.cells]
+    (line,) = form_problems(found.model_copy(update={"cells": cells}), 0.95)
+    assert line.startswith("180 of 200 greedy answers in mode think are in form (0.900)") and "add/think/greedy: 0.800" in line
+    assert form_problems(found.model_copy(update={"cells": cells}), 0.9) == []
 
 
 def test_a_fall_within_the_noise_of_its_items_stops_nobody() -> None:
