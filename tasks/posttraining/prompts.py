@@ -48,8 +48,12 @@ class Prompts:
     heldout: list[Prompt]
     longest_prompt: int
     """Tokens, with the beginning of the answer."""
-    longest_correct: int
-    """Tokens of the longest known correct answer, its end of turn included; 0: none is known."""
+    longest_correct: int | None
+    """Tokens of the longest known correct answer, its end of turn included; None: none is known."""
+    replies: int
+    """Prompts, those kept back included, that bring one."""
+    read: int
+    """All prompts, those kept back included."""
 
 
 def prompts_of(step: ReinforcementConfig, renderer: Renderer, chat: Path, needed: Mapping[str, str], context: int) -> Prompts:
@@ -82,7 +86,8 @@ def prompts_of(step: ReinforcementConfig, renderer: Renderer, chat: Path, needed
     groups = step.global_batch_size // step.group_size
     if len(train) < groups:
         raise InputError(f"{len(train)} prompts for steps of {groups}", where=stage, do="give more prompts, or lower global_batch_size")
-    return Prompts(train, heldout, longest, max((_tokens(one, renderer) for one in found if one.reference), default=0))
+    correct = [_tokens(one, renderer) for one in found if one.reference]
+    return Prompts(train, heldout, longest, max(correct, default=None), len(correct), len(found))
 
 
 def _read(source: ChatSource, path: Path, mode: Mode, moded: bool) -> Iterator[Prompt]:

@@ -6,6 +6,7 @@ published (Smol Training Playbook, RLVR). The learning rate has a narrow window:
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -18,7 +19,7 @@ from tasks.posttraining.prompts import Prompt, Prompts, prompts_of
 from tasks.posttraining.requests import ReinforcementRequest
 from tasks.posttraining.rewards.guard import Guarded
 from tasks.posttraining.rewards.judge import Judge
-from tasks.posttraining.rewards.overlong import require_harmless
+from tasks.posttraining.rewards.overlong import require_harmless, unchecked
 from tasks.posttraining.rewards.registry import columns_of, rewards_of, truth_of
 
 RECENT = 20
@@ -46,7 +47,7 @@ def prepare(given: Given) -> Prepared:
         require_harmless(step.overlong, prompts.longest_correct, step.max_answer_tokens, where)
     rewards, weights = rewards_of(step, _end_ids(model, renderer.tokenizer))
     arguments = grpo(step, given.ground, given.folder, weights, context, len(prompts.heldout))
-    notes: list[str] = []
+    notes = _unchecked(step, prompts)
     from trl import GRPOConfig
 
     from tasks.posttraining.grpo_trainer import Reinforced
@@ -62,6 +63,9 @@ def prepare(given: Given) -> Prepared:
         callbacks=[Watchdog(step.alarms, truth, len(prompts.heldout), notes)],
         truth=truth,
     )
+    if trainer.is_world_process_zero():
+        for note in notes:
+            print(f"{where}: {note}", file=sys.stderr, flush=True)
     counts = {"prompts": len(prompts.train), "heldout_prompts": len(prompts.heldout), "answers": step.steps * step.global_batch_size}
     evidence = {**_evidence(step, prompts, truth), "generation": engine(step, given.ground), **_of_rewards(rewards)}
     return Prepared(trainer, renderer.tokenizer, counts, evidence, notes, lambda: _figures(trainer.state.log_history, truth))
@@ -86,7 +90,18 @@ def _evidence(step: ReinforcementConfig, prompts: Prompts, truth: str) -> dict[s
         "mode": step.mode,
         "longest_prompt": prompts.longest_prompt,
         "longest_correct": prompts.longest_correct,
+        "longest_correct_unchecked": unchecked(prompts.replies, prompts.read),
     }
+
+
+def _unchecked(step: ReinforcementConfig, prompts: Prompts) -> list[str]:
+    """What a person is told where the penalty could not be held against every correct answer before training."""
+    why = unchecked(prompts.replies, prompts.read)
+    if step.overlong is None or not why:
+        return []
+    begins = step.overlong.maximum - step.overlong.window
+    told = f"the overlong penalty begins after {begins} tokens, and whether correct answers are longer is not checked beforehand"
+    return [f"{told} (their length is {why}); overlong/punished_correct says so while it trains"]
 
 
 def _of_rewards(rewards: Sequence[Guarded]) -> dict[str, Any]:

@@ -33,18 +33,19 @@ class Overlong:
         return [penalty(one.tokens, self._limits) for one in answers]
 
 
-def require_harmless(limits: OverlongPenalty, longest_correct: int, longest_possible: int, where: str) -> None:
+def require_harmless(limits: OverlongPenalty, longest_correct: int | None, longest_possible: int, where: str) -> None:
     """Refuse a penalty that teaches to leave out steps, or that nothing can reach.
 
     Args:
-        longest_correct: tokens of the longest known correct answer to a prompt, its end of turn included; 0: none is known.
+        longest_correct: tokens of the longest known correct answer to a prompt, its end of turn included; None: none is known, and
+            `unchecked` says so.
         longest_possible: tokens after which an answer is cut.
 
     Raises:
         ConfigError: the longest correct answer would be punished, or the longest possible one would not.
     """
     free = limits.maximum - limits.window
-    if longest_correct > free:
+    if longest_correct is not None and longest_correct > free:
         raise ConfigError(
             f"the overlong penalty begins after {free} tokens, but a correct answer to these prompts has {longest_correct}: "
             "it would be punished for being complete",
@@ -55,3 +56,17 @@ def require_harmless(limits: OverlongPenalty, longest_correct: int, longest_poss
             f"the overlong penalty begins after {free} tokens, but answers are cut at {longest_possible}: nothing is ever punished",
             where=where, do="lower overlong.maximum, or leave `overlong` out",
         )  # fmt: skip
+
+
+def unchecked(replies: int, prompts: int) -> str:
+    """Why the longest correct answer is not known, or not of every prompt; empty where it is.
+
+    Args:
+        replies: prompts that bring a correct reply, whose length counts.
+        prompts: all of them.
+    """
+    if replies == prompts:
+        return ""
+    if not replies:
+        return f"not known: none of {prompts:,} prompts brings a correct reply"
+    return f"known of {replies:,} of {prompts:,} prompts alone: the others bring no correct reply"

@@ -199,6 +199,24 @@ def test_an_overlong_penalty_that_punishes_a_correct_reply_is_refused(lab: Lab) 
         prepared(lab, step(mode="think"))
 
 
+def test_a_penalty_that_cannot_be_held_against_correct_replies_is_said_to_be_unchecked(
+    ready: Lab, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Answers alone do not say how long a whole reply is."""
+    made = prepared(ready, step())
+    (note,) = made.notes
+    assert "begins after 1 tokens" in note and "not known: none of 12 prompts brings a correct reply" in note
+    assert f"reinforcement-main: {note}" in capsys.readouterr().err
+    assert made.evidence["longest_correct"] is None and made.evidence["longest_correct_unchecked"] in note
+    ready.chat("reinforcement-main", sums=[*questions(9), *sums(3)])
+    some = prepared(ready, step(overlong={"maximum": 40, "window": 10}))
+    assert "known of 3 of 12 prompts alone" in some.notes[0] and some.evidence["longest_correct"] > 0
+    ready.chat("reinforcement-main", sums=sums(12))
+    assert prepared(ready, step(overlong={"maximum": 40, "window": 10})).notes == []
+    ready.chat("reinforcement-main", sums=questions(12))
+    assert prepared(ready, step(overlong=None)).notes == []
+
+
 # --- training
 
 

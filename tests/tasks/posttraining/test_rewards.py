@@ -16,7 +16,7 @@ from tasks.posttraining.config import ChatSource, OverlongPenalty, Reinforcement
 from tasks.posttraining.rewards.code import CodeTests
 from tasks.posttraining.rewards.guard import Guarded
 from tasks.posttraining.rewards.judge import Judge
-from tasks.posttraining.rewards.overlong import penalty, require_harmless
+from tasks.posttraining.rewards.overlong import penalty, require_harmless, unchecked
 from tasks.posttraining.rewards.registry import columns_of, rewards_of, truth_of
 from tasks.posttraining.rewards.sampled import Sampled, Score
 from tasks.posttraining.rewards.verified import ExactAnswer, Format, string_match
@@ -210,6 +210,10 @@ def test_a_penalty_that_punishes_a_correct_answer_is_refused() -> None:
     require_harmless(limits, longest_correct=36, longest_possible=48, where="rl")
     with pytest.raises(ConfigError, match="begins after 36 tokens, but a correct answer to these prompts has 37"):
         require_harmless(limits, longest_correct=37, longest_possible=48, where="rl")
+    require_harmless(limits, longest_correct=None, longest_possible=48, where="rl")
+    assert unchecked(12, 12) == ""
+    assert unchecked(0, 12) == "not known: none of 12 prompts brings a correct reply"
+    assert unchecked(3, 12).startswith("known of 3 of 12 prompts alone")
 
 
 def test_a_penalty_that_nothing_can_reach_is_refused() -> None:
