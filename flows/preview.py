@@ -54,9 +54,12 @@ def preview(desk: Desk) -> Preview:
 def _after_pretraining(recipe: Recipe) -> list[str]:
     if recipe.posttraining is None:
         return []
+    from tasks.merging import merge_lines
     from tasks.posttraining import step_lines
 
-    return ["after pretraining", *(f"  {line}" for line in step_lines(recipe.posttraining)), ""]
+    lines = step_lines(recipe.posttraining) + (merge_lines(recipe.merging) if recipe.merging is not None else [])
+    lines += [f"{'release':<22} {', '.join(recipe.release.formats)}"] if recipe.release is not None else []
+    return ["after pretraining", *(f"  {line}" for line in lines), ""]
 
 
 def _outlook(desk: Desk) -> list[Reason]:

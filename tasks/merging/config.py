@@ -6,15 +6,21 @@ the long-context score that preference training had cost (Smol Training Playbook
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement
+from contracts.config import Config, Gate, Later, Placement
 
 Method = Literal["linear", "slerp", "task_arithmetic", "ties", "dare_linear", "dare_ties", "model_stock"]
 NEEDS_BASE = ("task_arithmetic", "ties", "dare_linear", "dare_ties", "model_stock")
 """Methods that add differences from a base."""
+SCALED: tuple[Method, ...] = ("task_arithmetic", "ties", "dare_linear", "dare_ties")
+"""Methods whose combined difference has a factor; model_stock finds its own."""
+SPARSE: tuple[Method, ...] = ("ties", "dare_linear", "dare_ties")
+"""Methods that keep a share of each difference."""
+MOST_MERGES = 32
+"""Merges of one panel: every one is made and measured, which costs as much as a parent's measurement."""
 
 
 class MergeInput(Config):
@@ -29,6 +35,10 @@ class MergeInput(Config):
     """Share of the difference that TIES and DARE keep."""
 
 
+def _with(part: MergeInput, **changed: float) -> MergeInput:
+    return part.model_copy(update=changed)
+
+
 class Candidate(Config):
     """One way to merge."""
 
@@ -40,8 +50,14 @@ class Candidate(Config):
     """What is combined. Tokenizer, chat template and generation settings are those of the first one that has a chat template."""
     base: str = ""
     """Stage whose weights differences are taken from; needed by every method that adds differences."""
+    scale: Later[float] = Field(default=1.0, gt=0, le=2)
+    """Factor of the combined difference, after TIES has averaged it: task_arithmetic, TIES and DARE."""
     grid: list[float] = Field(default_factory=list)
-    """Weights of the first input to try (two inputs only; the second gets what is left of 1): one candidate each, `NAME-WEIGHT`."""
+    """Weights of the first input to try (linear and slerp of two; the second gets what is left of 1): one merge each, `NAME-WEIGHT`."""
+    scales: Later[list[float]] = Field([])
+    """Scales to try (task_arithmetic, TIES, DARE): one merge each, `NAME-sSCALE`."""
+    densities: Later[list[float]] = Field([])
+    """Densities to try, for all inputs alike (TIES, DARE): one merge each, `NAME-dDENSITY`; with scales one for each pair of both."""
 
     @model_validator(mode="after")
     def _complete(self) -> Self:
@@ -54,6 +70,7 @@ class Candidate(Config):
             raise ValueError(f"candidate '{self.name}': a grid needs exactly two inputs and method linear or slerp")
         if any(not 0 < weight < 1 for weight in self.grid) or len(set(self.grid)) < len(self.grid):
             raise ValueError(f"candidate '{self.name}': the weights of a grid lie between 0 and 1 and differ")
+        self._check_factors()
         if (self.method in NEEDS_BASE) != bool(self.base):
             raise ValueError(f"candidate '{self.name}': `base` belongs to {', '.join(NEEDS_BASE)}, and these need it")
         sources = [part.stage for part in self.inputs]
@@ -61,19 +78,34 @@ class Candidate(Config):
             raise ValueError(f"candidate '{self.name}': a stage stands twice among its inputs and its base; each may stand once")
         return self
 
+    def _check_factors(self) -> None:
+        """Scales and densities, tried or given, are those of a method that has them, lie in their range, and differ."""
+        for word, tried, methods, most in (("scales", self.scales, SCALED, 2), ("densities", self.densities, SPARSE, 1)):
+            if tried and self.method not in methods:
+                raise ValueError(f"candidate '{self.name}': {self.method} has no {word} to try; {', '.join(methods)} have")
+            if any(not 0 < one <= most for one in tried) or len(set(tried)) < len(tried):
+                raise ValueError(f"candidate '{self.name}': {word} lie above 0, at most {most}, and differ")
+        if self.scale != 1 and (self.method not in SCALED or self.scales):
+            raise ValueError(f"candidate '{self.name}': `scale` belongs to {', '.join(SCALED)}, and not beside `scales`")
+
     def expanded(self) -> list[Self]:
-        """The merges it stands for: one for each weight of its grid, called `NAME-WEIGHT`, or itself."""
-        first, second = self.inputs[:2]
-        return [
-            self.model_copy(
-                update={
-                    "name": f"{self.name}-{weight:g}",
-                    "grid": [],
-                    "inputs": [first.model_copy(update={"weight": weight}), second.model_copy(update={"weight": round(1 - weight, 9)})],
-                }
-            )
-            for weight in self.grid
-        ] or [self]
+        """The merges it stands for: one for each weight of its grid, each scale and density, named after them; or itself."""
+        points, (first, second) = [self], self.inputs[:2]
+        if self.grid:
+            shares = [(weight, round(1 - weight, 9)) for weight in self.grid]
+            points = [self._point(f"{one:g}", inputs=[_with(first, weight=one), _with(second, weight=other)]) for one, other in shares]
+        if self.scales:
+            points = [point._point(f"s{scale:g}", scale=scale) for point in points for scale in self.scales]
+        if self.densities:
+            points = [
+                point._point(f"d{density:g}", inputs=[_with(part, density=density) for part in point.inputs])
+                for point in points
+                for density in self.densities
+            ]
+        return points
+
+    def _point(self, suffix: str, **changed: Any) -> Self:
+        return self.model_copy(update={"name": f"{self.name}-{suffix}", "grid": [], "scales": [], "densities": []} | changed)
 
     @property
     def stages(self) -> list[str]:
@@ -112,6 +144,8 @@ class MergingConfig(Config):
         names = [one.name for one in self.merges()] + self.parents
         if len(set(names)) < len(names):
             raise ValueError("two candidates (points of a grid and parents among them) have the same name; names must differ")
+        if len(self.merges()) > MOST_MERGES:
+            raise ValueError(f"the candidates stand for {len(self.merges())} merges, more than {MOST_MERGES}; each is measured: try fewer")
         return self
 
     def merges(self) -> list[Candidate]:

@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tasks.merging.config import Candidate, MergeInput, Method
+from tasks.merging.config import SPARSE, Candidate, MergeInput, Method
 
 _NORMALISED: dict[Method, bool] = {"task_arithmetic": False, "ties": True, "dare_linear": False, "dare_ties": False}
 """Whether differences are divided by the sum of the weights: mergekit 0.1.5's defaults, said so that another release merges alike."""
-_SPARSE: tuple[Method, ...] = ("ties", "dare_linear", "dare_ties")
 
 
 def document(candidate: Candidate, folders: Mapping[str, Path], dtype: str, output_dtype: str) -> dict[str, Any]:
@@ -31,19 +30,20 @@ def document(candidate: Candidate, folders: Mapping[str, Path], dtype: str, outp
     else:
         made["base_model"] = _model(folders[candidate.base])
     if candidate.method in _NORMALISED:
-        made["parameters"] = {"normalize": _NORMALISED[candidate.method]}
+        made["parameters"] = {"normalize": _NORMALISED[candidate.method]} | ({"lambda": candidate.scale} if candidate.scale != 1 else {})
     return made
 
 
 def said(candidate: Candidate) -> str:
-    """What is merged, in words: `linear: 0.9 sft-a + 0.1 sft-b`."""
-    kept = candidate.method in _SPARSE
+    """What is merged, in words: `linear: 0.9 sft-a + 0.1 sft-b`, `ties: 1 sft-a + 1 sft-b, differences from sft-main, times 0.5`."""
+    kept = candidate.method in SPARSE
     parts = [
         f"{part.weight:g} {part.stage}" + (f" (density {part.density:g})" if kept and part.density < 1 else "") for part in candidate.inputs
     ]
     if candidate.method == "model_stock":
         parts = [part.stage for part in candidate.inputs]
-    return f"{candidate.method}: {' + '.join(parts)}" + (f", differences from {candidate.base}" if candidate.base else "")
+    base = f", differences from {candidate.base}" if candidate.base else ""
+    return f"{candidate.method}: {' + '.join(parts)}{base}" + (f", times {candidate.scale:g}" if candidate.scale != 1 else "")
 
 
 def _model(folder: Path) -> dict[str, Any]:
@@ -53,4 +53,4 @@ def _model(folder: Path) -> dict[str, Any]:
 def _parameters(method: Method, part: MergeInput) -> dict[str, float]:
     if method in ("slerp", "model_stock"):
         return {}
-    return {"weight": part.weight} | ({"density": part.density} if method in _SPARSE else {})
+    return {"weight": part.weight} | ({"density": part.density} if method in SPARSE else {})

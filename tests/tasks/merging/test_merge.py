@@ -49,6 +49,21 @@ def test_what_dare_drops_depends_on_the_seed_alone(parents: dict[str, Anatomy], 
     assert all(torch.equal(one[name], again[name]) for name in one) and any(not torch.equal(one[name], other[name]) for name in one)
 
 
+@pytest.mark.parametrize("method", ["task_arithmetic", "ties"])
+def test_half_the_scale_is_half_the_way_from_the_base(method: str, parents: dict[str, Anatomy], tmp_path: Path) -> None:
+    inputs = [{"stage": "sft-a", "weight": 0.7}, {"stage": "sft-b", "weight": 0.7}]
+    config = MergingConfig.parse(
+        {
+            "candidates": [{"name": "m", "method": method, "inputs": inputs, "base": "pretrained", "scales": [0.5, 1]}],
+            "output_dtype": "float32",
+        }
+    )
+    base = tensors(parents["pretrained"].folder)
+    half, whole = (tensors(merge(one, parents, config, tmp_path / one.name).folder) for one in config.merges())
+    assert max(float((half[name] - (base[name] + whole[name]) / 2).abs().max()) for name in base) < 1e-6
+    assert any(not torch.equal(half[name], base[name]) for name in base)
+
+
 def test_where_mergekit_gives_up_the_candidate_is_named(parents: dict[str, Anatomy], tmp_path: Path) -> None:
     (tmp_path / "gone").mkdir()
     (tmp_path / "gone" / "config.json").write_text(json.dumps(parents["sft-b"].config))

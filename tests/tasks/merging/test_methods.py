@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from contracts.errors import ConfigError
+from tasks.merging import merge_lines
 from tasks.merging.config import NEEDS_BASE, Candidate, MergingConfig
 from tasks.merging.methods import document, said
 
@@ -41,6 +42,52 @@ def test_a_grid_becomes_one_merge_for_each_weight() -> None:
         ("one", "ties: 0.75 a (density 0.6) + 0.25 b (density 0.6), differences from base"),
     ]
     assert said(candidate("model_stock")) == "model_stock: a + b, differences from base"
+
+
+def test_scales_and_densities_become_one_merge_for_each_pair() -> None:
+    config = MergingConfig.parse({"candidates": [candidate("ties", scales=[0.5, 1], densities=[0.3, 0.8]).model_dump()]})
+    assert [one.name for one in config.merges()] == ["one-s0.5-d0.3", "one-s0.5-d0.8", "one-s1-d0.3", "one-s1-d0.8"]
+    first, *_, last = config.merges()
+    assert said(first) == "ties: 0.75 a (density 0.3) + 0.25 b (density 0.3), differences from base, times 0.5"
+    made = document(first, FOLDERS, "float32", "float32")
+    assert made["parameters"] == {"normalize": True, "lambda": 0.5}, "mergekit's name of a factor that its averaging does not undo"
+    assert [model["parameters"] for model in made["models"]] == [{"weight": 0.75, "density": 0.3}, {"weight": 0.25, "density": 0.3}]
+    assert document(last, FOLDERS, "float32", "float32")["parameters"] == {"normalize": True}
+    (alone,) = candidate("task_arithmetic", scales=[0.5]).expanded()
+    assert (alone.name, alone.scale, alone.inputs) == ("one-s0.5", 0.5, candidate("task_arithmetic").inputs)
+
+
+def test_the_plan_tells_how_many_merges_there_are_and_what_each_tries() -> None:
+    tried = [candidate("ties", scales=[0.5, 1], densities=[0.3, 0.8]).model_dump(), {"name": "half", "inputs": INPUTS}]
+    assert merge_lines(MergingConfig.parse({"candidates": tried, "parents": ["a"]})) == [
+        "merge                  5 of at most 32 merges to make and measure, beside 1 parent",
+        "  one                  4 merges, ties of a, b: scale 0.5, 1 x density 0.3, 0.8",
+        "  half                 linear: 0.75 a + 0.25 b",
+    ]
+
+
+def test_more_merges_than_a_panel_bears_are_refused() -> None:
+    many = candidate("ties", scales=[n / 10 for n in range(1, 12)], densities=[0.2, 0.4, 0.6]).model_dump()
+    with pytest.raises(ConfigError, match="stand for 33 merges, more than 32"):
+        MergingConfig.parse({"candidates": [many]})
+
+
+@pytest.mark.parametrize(
+    ("method", "changed", "said"),
+    [
+        ("linear", {"scales": [0.5]}, "linear has no scales to try"),
+        ("model_stock", {"scales": [0.5]}, "model_stock has no scales to try"),
+        ("task_arithmetic", {"densities": [0.5]}, "task_arithmetic has no densities to try"),
+        ("task_arithmetic", {"grid": [0.5]}, "method linear or slerp"),
+        ("dare_ties", {"densities": [0.5, 1.5]}, "at most 1"),
+        ("ties", {"scales": [0.5, 0.5]}, "differ"),
+        ("ties", {"scales": [0.5], "scale": 0.7}, "not beside `scales`"),
+        ("slerp", {"scale": 0.7}, "`scale` belongs to"),
+    ],
+)
+def test_a_number_that_a_method_has_not_is_refused(method: str, changed: dict[str, object], said: str) -> None:
+    with pytest.raises(ConfigError, match=said):
+        candidate(method, **changed)
 
 
 @pytest.mark.parametrize(
