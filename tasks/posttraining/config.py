@@ -145,7 +145,7 @@ class SftConfig(Step):
 class PairJudge(Config):
     """A model that marks answers, as the reward `judge` does; its key comes from the environment."""
 
-    url: str = Field(min_length=1)
+    url: str = Field(pattern=r"^https?://")
     """Endpoint: an OpenAI-compatible server."""
     margin: float = Field(default=2.0, gt=0, le=10)
     """Marks, of 10, by which the chosen answer must be better than the rejected one."""

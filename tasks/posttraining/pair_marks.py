@@ -26,7 +26,6 @@ def marks_of(
     All answers to a prompt are marked in one batch, and so by one judge, whichever served when a stopped stage began again.
 
     Raises:
-        ConfigError: no URL.
         Unavailable: nobody answers there, or the key is refused. Unlike in a reward this ends the stage: a pair has no second step.
     """
     judge = Judge(how.url, how.seconds)

@@ -43,7 +43,6 @@ def pairs(
 
     Raises:
         InputError: a prompt without a known answer where only a verifier sorts, no strong model, or not one pair.
-        ConfigError: a judge without a URL.
         Unavailable: the judge is down; what it has marked is kept.
     """
     request = PairsRequest.parse(config, "pairs")
@@ -54,10 +53,12 @@ def pairs(
     def told(before: int) -> Callable[[int, str], None]:
         return lambda done, note: progress(before * len(prompts) + done, rounds * len(prompts), note)
 
+    folder = inputs["model"]
+    if how.strong is not None:  # before the parent has answered anything
+        folder = other_model(how.strong, inputs.get("strong"), "strong model", f"preference-{step.name}.pairs.strong")
     own = _all_answers("answers", lambda: Sampler.load(inputs["model"], request.template), prompts, request, how, shelf, told(0))
     strong: list[list[Answer]] = [[] for _ in prompts]
     if how.strong is not None:
-        folder = other_model(how.strong, inputs.get("strong"), "strong model", f"preference-{step.name}.pairs.strong")
         strong = _all_answers("strong", lambda: Sampler.load(folder, request.template), prompts, request, how, shelf, told(1))
     marks: list[list[float | None]] = [[] for _ in prompts]
     judged: dict[str, Any] = {"strong": how.strong} if how.strong else {}

@@ -277,7 +277,7 @@ def test_a_recipe_names_strong_models_that_there_are() -> None:
         ({"strong": "preference-main"}, "start from each other"),
         ({"strong": "hf:owner/model"}, "strong 'hf:owner/model' names no revision"),
         ({"judge": {"url": "http://a", "margin": 0}}, "margin"),
-        ({"judge": {}}, "url"),
+        ({"judge": {"url": "127.0.0.1:8000"}}, r"judge\.url"),
     ):
         with pytest.raises(ConfigError, match=said):
             recipe(**how)
