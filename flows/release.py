@@ -59,12 +59,15 @@ def require_formats(recipe: Recipe) -> Iterator[str]:
     """Whether this machine can write what the recipe wants released; yields what to mind.
 
     Raises:
+        ConfigError: llama.cpp would compute another model from the file.
         ResourceError: a GGUF file is wanted, and llama.cpp's converter is not here.
     """
     if "gguf" not in _section(recipe).formats:
         return
-    from tasks.conversion import require_converter
+    from tasks.conversion import require_converter, require_rope
 
+    if not all(recipe.model.rope_layers):
+        require_rope(recipe.model.rope_layers)
     require_converter()
     if recipe.tokenizer.path is None:
         yield (

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from contracts.errors import ResourceError, StageError
+from contracts.errors import ConfigError, ResourceError, StageError
 
 CONVERTER = "convert_hf_to_gguf.py"
 VARIABLE = "LLAMA_CPP"
 """Environment variable with llama.cpp's checkout, or the path of its converter."""
 Precision = Literal["f32", "f16", "bf16", "q8_0"]
+NO_ROPE_EVERY = 4
+"""llama.cpp's `n_no_rope_layer_step` of SmolLM3, a constant there."""
 
 
 def require_converter() -> Path:
@@ -37,6 +41,23 @@ def require_converter() -> Path:
     )
 
 
+def require_rope(rotated: Sequence[object]) -> None:
+    """Refuse a SmolLM3 that llama.cpp would compute otherwise: its file does not say which layers lack rotary positions.
+
+    Args:
+        rotated: of each layer, whether it has them.
+
+    Raises:
+        ConfigError: they lack in other layers than every fourth.
+    """
+    if [bool(one) for one in rotated] != [(layer + 1) % NO_ROPE_EVERY != 0 for layer in range(len(rotated))]:
+        raise ConfigError(
+            f"a GGUF file of SmolLM3 does not say which layers lack rotary positions, and llama.cpp takes every {NO_ROPE_EVERY}th for them",
+            where="model.no_rope_every",
+            do=f"set it to {NO_ROPE_EVERY} or 0 before training, or leave gguf out of the recipe's release.formats",
+        )
+
+
 def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: float = 3600) -> Path:
     """Convert a Hugging Face folder.
 
@@ -45,10 +66,14 @@ def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: 
         seconds: time limit of the converter.
 
     Raises:
+        ConfigError: llama.cpp would compute another model from the file.
         ResourceError: there is no converter here.
         StageError: it failed or wrote nothing; its last words are in the message.
     """
     converter = require_converter()
+    config = json.loads((model / "config.json").read_text(encoding="utf-8")) if (model / "config.json").is_file() else {}
+    if config.get("model_type") == "smollm3":
+        require_rope(config["no_rope_layers"])
     command = [sys.executable, str(converter), str(model), "--outfile", str(out), "--outtype", precision]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:

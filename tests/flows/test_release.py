@@ -111,12 +111,14 @@ def test_a_release_without_gguf_is_the_same_with_and_without_the_section(desk: D
 
 def test_gguf_is_refused_before_the_run_where_its_converter_is_not(desk: Desk, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("LLAMA_CPP", raising=False)
-    asked = Desk.of(RECIPE, [GGUF])
+    asked = Desk.of(RECIPE, [GGUF, "model.no_rope_every=0"])
     with pytest.raises(ResourceError, match=r"convert_hf_to_gguf.py is not here.*\n?.*LLAMA_CPP"):
         list(before_the_run(asked, "cpu"))
     list(before_the_run(desk, "cpu"))
     (tmp_path / "convert_hf_to_gguf.py").write_text("")
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    with pytest.raises(ConfigError, match="takes every 4th for them"):
+        list(before_the_run(Desk.of(RECIPE, [GGUF]), "cpu"))  # its every second layer has no rotary positions
     assert any("until its checkout is told of it" in line for line in before_the_run(asked, "cpu"))
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import re
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,10 @@ def test_gguf_is_written_by_the_converter_that_is_found(tmp_path: Path, monkeypa
     monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
     assert require_converter() == tmp_path / "convert_hf_to_gguf.py"
     assert export_gguf(folder(tmp_path / "model"), tmp_path / "tiny.gguf", "f16").read_text() == "f16"
+    for layers, fits in (([1, 0, 1, 0], False), ([1, 1, 1, 1], False), ([1, 1, 1, 0, 1], True)):
+        (tmp_path / "model" / "config.json").write_text(json.dumps({"model_type": "smollm3", "no_rope_layers": layers}))
+        with nullcontext() if fits else pytest.raises(ConfigError, match="does not say which layers lack rotary positions"):
+            export_gguf(tmp_path / "model", tmp_path / "tiny.gguf")
     with pytest.raises(StageError, match="Model architecture not supported"):
         export_gguf(tmp_path / "nothing", tmp_path / "other.gguf")
     (tmp_path / "convert_hf_to_gguf.py").write_text("import time; time.sleep(60)")
