@@ -73,7 +73,7 @@ def pairs(
     total = sum(table.values(), Counter[str]())
     if not sides[PAIRS_FILE]:
         said = ", ".join(f"{total[name]:,} {name}" for name in OUTCOMES if total[name])
-        raise InputError(f"not one pair from {len(prompts):,} prompts ({said})", where=step.name, do=_instead(how))
+        raise InputError(f"not one pair from {len(prompts):,} prompts ({said})", where=step.name, do=_instead(how, total))
     examples = [row for row, _ in rows[:_EXAMPLES]]
     evidence = {"sources": table, "examples": examples, "global_batch_size": step.global_batch_size, **judged, **counts}
     return Summary(counts=counts, metrics=_metrics(total), evidence=evidence)
@@ -85,7 +85,9 @@ def _metrics(total: Counter[str]) -> dict[str, float]:
     return {**verified, "cut_share": total["cut"] / max(1, total["answers"])}
 
 
-def _instead(how: PairConfig) -> str:
+def _instead(how: PairConfig, total: Counter[str]) -> str:
+    if total["only_cut"] == max(total[name] for name in OUTCOMES):
+        return "raise pairs.max_answer_tokens: most answers are cut before they end; or take a model that ends its turns"
     if how.judge is not None:
         return "sample more answers, or at a higher temperature; or lower pairs.judge.margin"
     if how.strong is not None:

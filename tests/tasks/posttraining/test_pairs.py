@@ -181,6 +181,11 @@ def test_without_known_answers_the_strong_models_word_counts(undecided: Path, tm
         run(undecided, tmp_path / "same", bare[:2], strong=undecided, how=BIG | {"temperature": 1e-6})
 
 
+def test_answers_that_never_end_are_no_pairs_and_the_limit_is_named(model: Path, tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"\(2 only_cut\)[\s\S]*raise pairs.max_answer_tokens"):
+        run(model, tmp_path, ROWS[:2], strong=model, how=BIG | {"max_answer_tokens": 1})
+
+
 def test_a_judge_chooses_the_best_over_the_worst(undecided: Path, judge: JudgeServer, tmp_path: Path) -> None:
     summary = run(undecided, tmp_path, ROWS[:5], how={"judge": {"url": judge.url, "margin": 2.5}})
     answers, made = {row["messages"][1]["content"]: row["answer"] for row in ROWS}, both(tmp_path)
