@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -24,7 +25,10 @@ from tasks.posttraining.sandbox import level
 from tests.tasks.posttraining.judging import JudgeServer, serving
 
 END = 2
-isolated = pytest.mark.skipif(not (level().network and level().processes), reason=f"this machine gives {level()}")
+isolated = pytest.mark.skipif(
+    not (level().network and level().processes) and os.environ.get("CI") != "true",  # there a missing protection is a failure
+    reason=f"this machine gives {level()}",
+)
 
 
 def answered(text: str, ended: bool = True, tokens: int = 5, **row: Any) -> Sampled:

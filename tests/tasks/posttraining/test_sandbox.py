@@ -16,7 +16,10 @@ from tasks.posttraining import sandbox
 from tasks.posttraining.sandbox import Level, Limits, Outcome, level, require_isolation, run_code
 
 QUICK = Limits(seconds=2.0, cpu_seconds=1, memory_mib=256, processes=32, file_kib=256, output_kib=16)
-isolated = pytest.mark.skipif(not (level().network and level().processes), reason=f"this machine gives {level()}")
+isolated = pytest.mark.skipif(
+    not (level().network and level().processes) and os.environ.get("CI") != "true",  # there a missing protection is a failure
+    reason=f"this machine gives {level()}",
+)
 
 
 @pytest.fixture
