@@ -17,12 +17,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 
-import psutil
-
 from infra.launchers import clean_start
 from infra.launchers.fork_server import Request
 from infra.launchers.process import Process, Start
-from infra.launchers.tree import JOB_DIR
+from infra.launchers.tree import JOB_DIR, lives
 
 LOST = 1
 """Exit code of a process that never was, or whose server ended first."""
@@ -37,13 +35,13 @@ def forked(module: str, spec: Path, environment: Mapping[str, str], settings: Ma
         environment: of the process; the job's folder is added.
         settings: more of it, which libraries read when they are imported: workers that differ in them come from different servers.
     """
+    own = {**environment, **settings}
 
     def start(job_dir: Path, log: Path) -> Process:
-        own = {**environment, **settings}
         try:
-            return _server(module, environment, settings).start(module, spec, job_dir, log, own)
+            return _server(module, settings, own).start(module, spec, job_dir, log, own)
         except (BrokenPipeError, ConnectionResetError):  # it ended since it was looked at
-            return _server(module, environment, settings).start(module, spec, job_dir, log, own)
+            return _server(module, settings, own).start(module, spec, job_dir, log, own)
 
     return start
 
@@ -85,7 +83,7 @@ class _Forked:
         while self._code is None:
             left = max(0.0, until - time.monotonic())
             if self._lost:  # the server; the worker was given SIGTERM by that and may be saving
-                if not _lives(self._pid):
+                if self._pid is None or not lives(self._pid):
                     self._end(LOST)
                 elif left == 0:
                     return
@@ -170,20 +168,13 @@ class _Server:
         return _Forked(line, log, self.last_words)
 
 
-def _lives(pid: int | None) -> bool:
-    try:
-        return pid is not None and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE
-    except psutil.NoSuchProcess:
-        return False
-
-
 _servers: dict[tuple[str, frozenset[tuple[str, str]]], _Server] = {}
 _starting = threading.Lock()
 
 
-def _server(module: str, environment: Mapping[str, str], settings: Mapping[str, str]) -> _Server:
+def _server(module: str, settings: Mapping[str, str], environment: Mapping[str, str]) -> _Server:
     which = (module, frozenset(settings.items()))
     with _starting:
         if which not in _servers or not _servers[which].lives():
-            _servers[which] = _Server({**environment, **settings})
+            _servers[which] = _Server(environment)
         return _servers[which]

@@ -28,7 +28,7 @@ def members(job_dir: Path, leader: int | None = None) -> list[psutil.Process]:
             if _logs_to(process.pid, log) or process.environ().get(JOB_DIR) == str(job_dir):
                 found[process.pid] = process
     found.pop(os.getpid(), None)
-    return [process for process in found.values() if _lives(process)]
+    return [process for process in found.values() if lives(process)]
 
 
 def end(job_dir: Path, leader: int | None = None, grace: float = 20.0) -> list[int]:
@@ -61,7 +61,7 @@ def _logs_to(pid: int, log: str) -> bool:
 def _kill(job_dir: Path, leader: int | None, family: list[psutil.Process]) -> list[int]:
     killed: list[int] = []
     for _ in range(3):  # what was being forked while we looked is found the next time
-        left = {process.pid: process for process in [*family, *members(job_dir, leader)] if _lives(process)}
+        left = {process.pid: process for process in [*family, *members(job_dir, leader)] if lives(process)}
         if not left:
             break
         for process in left.values():
@@ -74,12 +74,14 @@ def _kill(job_dir: Path, leader: int | None, family: list[psutil.Process]) -> li
 
 def _await(family: list[psutil.Process], seconds: float) -> None:
     deadline = time.monotonic() + seconds
-    while time.monotonic() < deadline and any(_lives(process) for process in family):
+    while time.monotonic() < deadline and any(lives(process) for process in family):
         time.sleep(0.05)
 
 
-def _lives(process: psutil.Process) -> bool:
+def lives(process: psutil.Process | int) -> bool:
+    """Whether a process, or the one with that id, is there and no zombie."""
     try:
-        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+        found = psutil.Process(process) if isinstance(process, int) else process
+        return found.is_running() and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
