@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -135,8 +136,9 @@ class Stack:
         return found
 
     def parts(self, stage: str = "train-stable") -> list[str]:
-        """Names of the sealed checkpoints of a phase, in a store that is a folder."""
-        return sorted(path.parent.name for path in (self.home / "store" / "workspaces" / stage).rglob("step-*/part.json"))
+        """Names of the sealed checkpoints of a phase, in a store that is a folder, while others are deleted (`Path.rglob` would raise)."""
+        found = iglob(f"{self.home}/store/workspaces/{stage}/**/step-*/part.json", recursive=True)
+        return sorted(Path(name).parent.name for name in found)
 
     def kill_flow_runs(self) -> None:
         """End the processes of flow runs and all that they started with SIGKILL, as a machine that dies would."""

@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable
+from glob import iglob
 from pathlib import Path
 from typing import Any
 
@@ -62,7 +63,7 @@ def before_the_record(bench: Bench, job: Running) -> Callable[[], bool]:
     place = parts(bench, "killed")
 
     def seen() -> bool:
-        uploaded = {path.relative_to(place).parts[0] for path in place.rglob("*.distcp")}
+        uploaded = {Path(name).parts[0] for name in iglob("**/*.distcp", root_dir=place, recursive=True)}
         return bool(uploaded - set(record(bench, "killed")))
 
     return seen
