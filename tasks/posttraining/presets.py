@@ -30,7 +30,7 @@ PREFERENCE: dict[str, dict[str, Any]] = {
         "global_batch_size": 32, "adam_beta2": 0.98,
     },
 }  # fmt: skip
-"""SmolLM3's last run (Smol Training Playbook, preference), and what works below a million parameters."""
+"""SmolLM3's last run (Smol Training Playbook, preference), and what works at a million parameters."""
 
 
 def resolved(data: Any, known: Mapping[str, Mapping[str, Any]]) -> Any:

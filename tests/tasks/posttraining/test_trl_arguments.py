@@ -12,7 +12,7 @@ from contracts.errors import ConfigError, ResourceError
 from flows.recipe import load
 from tasks.posttraining import step_lines, trl_arguments
 from tasks.posttraining.config import PreferenceConfig, SftConfig
-from tasks.posttraining.presets import SFT
+from tasks.posttraining.presets import PREFERENCE, SFT
 from tasks.posttraining.trl_arguments import Ground, accumulation
 from tests.tasks.posttraining.lab import preference_step, sft_step
 
@@ -107,6 +107,33 @@ def test_presets_are_the_published_settings() -> None:
     apo = named(PreferenceConfig, "smollm3-final")
     assert (apo.loss, apo.beta, apo.schedule.learning_rate, apo.max_length, apo.clip_grad) == ("apo_zero", 0.05, 1e-6, 24_576, 0.2)
     assert last.schedule.learning_rate / apo.schedule.learning_rate == pytest.approx(20)
+    tiny = named(PreferenceConfig, "tiny", epochs=3)
+    assert (tiny.loss, tiny.sft_weight, tiny.beta, tiny.schedule.learning_rate, tiny.epochs) == ("apo_zero", 1.0, 0.1, 1e-4, 3)
+
+
+@pytest.mark.parametrize(
+    ("kind", "name"), [(kind, name) for kind, known in ((SftConfig, SFT), (PreferenceConfig, PREFERENCE)) for name in known]
+)
+def test_every_preset_is_a_whole_step_that_its_trainer_accepts(kind: type[Any], name: str, tmp_path: Path) -> None:
+    from trl import DPOConfig, SFTConfig
+
+    known: dict[str, Any] = (SFT if kind is SftConfig else PREFERENCE)[name]
+    step = named(kind, name)
+    held = step.model_dump()
+    assert {key: held[key] for key in known} == known
+    if kind is SftConfig:
+        assert SFTConfig(**trl_arguments.sft(step, CPU, tmp_path)).learning_rate == known["schedule"]["learning_rate"]
+    else:
+        assert DPOConfig(**trl_arguments.preference(step, CPU, tmp_path)).beta == known["beta"]
+
+
+def test_tiny_takes_its_preset_and_says_the_rest_itself() -> None:
+    section = load("tiny").posttraining
+    assert section is not None
+    (step,) = section.preference
+    preset = named(PreferenceConfig, "tiny").model_dump()
+    assert {key: step.model_dump()[key] for key in PREFERENCE["tiny"]} == {key: preset[key] for key in PREFERENCE["tiny"]}
+    assert (step.epochs, step.max_length, step.clip_grad) == (3, 128, 1.0)
 
 
 def test_what_a_step_says_itself_wins_over_its_preset() -> None:
@@ -123,6 +150,8 @@ def test_a_preset_that_is_none_or_changes_nothing_is_refused() -> None:
         named(SftConfig, "baby-base")
     with pytest.raises(ConfigError, match="no preset 'baby-baseline'"):
         named(PreferenceConfig, "baby-baseline")
+    with pytest.raises(ConfigError, match=r"no preset 'tinny'.*did you mean 'tiny'"):
+        named(PreferenceConfig, "tinny")
     with pytest.raises(ConfigError, match="would change nothing"):
         named(SftConfig, "baby-baseline", **SFT["smollm3-final"])
 
