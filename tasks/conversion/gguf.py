@@ -1,4 +1,8 @@
-"""GGUF, the format of llama.cpp: written by its own converter, where that is found."""
+"""GGUF, the format of llama.cpp: written by its own converter, where that is found.
+
+That converter knows a tokenizer by a hash of the tokens that a fixed text becomes, so one that a recipe trained is unknown to it. Such a
+tokenizer is recognised here by the pattern that cuts its text, and the converter is told llama.cpp's name of that pattern.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 from contracts.errors import ConfigError, ResourceError, StageError
+from tasks.data import split_pattern
 
 CONVERTER = "convert_hf_to_gguf.py"
 VARIABLE = "LLAMA_CPP"
@@ -19,6 +24,9 @@ VARIABLE = "LLAMA_CPP"
 Precision = Literal["f32", "f16", "bf16", "q8_0"]
 NO_ROPE_EVERY = 4
 """llama.cpp's `n_no_rope_layer_step` of SmolLM3, a constant there."""
+CUTS = {split_pattern("single"): "qwen2", split_pattern("groups_of_three"): "dbrx"}
+"""A trained tokenizer's pattern -> the name of the same in llama.cpp, but for contractions in mixed case ('Re, 'lL), which only that one cuts
+off. (`llama-bpe` has the pattern of `dbrx` and passes over the order of merges.)"""
 
 
 def require_converter() -> Path:
@@ -58,6 +66,14 @@ def require_rope(rotated: Sequence[object]) -> None:
         )
 
 
+def known_cut(model: Path) -> str | None:
+    """llama.cpp's name of the pattern that cuts text for a tokenizer that a recipe trained; None for any other, which the converter must know."""
+    path = model / "tokenizer.json"
+    found = json.loads(path.read_text(encoding="utf-8")).get("pre_tokenizer") if path.is_file() else None
+    steps = (found or {}).get("pretokenizers") or [{}]
+    return CUTS.get(steps[0].get("pattern", {}).get("Regex", ""))
+
+
 def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: float = 3600) -> Path:
     """Convert a Hugging Face folder.
 
@@ -74,7 +90,8 @@ def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: 
     config = json.loads((model / "config.json").read_text(encoding="utf-8")) if (model / "config.json").is_file() else {}
     if config.get("model_type") == "smollm3":
         require_rope(config["no_rope_layers"])
-    command = [sys.executable, str(converter), str(model), "--outfile", str(out), "--outtype", precision]
+    start = [str(converter)] if (cut := known_cut(model)) is None else ["-m", "tasks.conversion.gguf_converter", cut, str(converter)]
+    command = [sys.executable, *start, str(model), "--outfile", str(out), "--outtype", precision]
     environment = os.environ | {"HF_HUB_OFFLINE": "1"}
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=seconds, env=environment, check=False)

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tasks.data.shards import tokenize
     from tasks.data.skills import SKILLS, Item, Side, draw, heldout, heldout_items, items_in, require_skill, side_of
     from tasks.data.snapshot import snapshot_digest, tokenizer_digest
-    from tasks.data.vocabulary import tokenizer
+    from tasks.data.vocabulary import split_pattern, tokenizer
 
 __all__ = [
     "SKILLS",
@@ -43,6 +43,7 @@ __all__ = [
     "snapshot_digest",
     "source",
     "sources_in",
+    "split_pattern",
     "tokenize",
     "tokenizer",
     "tokenizer_digest",
@@ -70,6 +71,7 @@ _HOMES = {
     "snapshot_digest": "snapshot",
     "source": "acquisition",
     "sources_in": "documents",
+    "split_pattern": "vocabulary",
     "tokenize": "shards",
     "tokenizer": "vocabulary",
     "tokenizer_digest": "snapshot",

@@ -12,6 +12,7 @@ import pytest
 
 from contracts.errors import ConfigError, InputError, ResourceError, StageError
 from tasks.conversion import export_gguf, require_converter
+from tasks.data import split_pattern
 from tasks.reporting import ReleaseRequest, push_to_hub, release
 from tasks.reporting.model_card import card_of, gains_of, limits_of, render_card
 from tests.tasks.reporting.material import HOSTILE, RECIPE
@@ -157,6 +158,42 @@ def test_gguf_is_written_by_the_converter_that_is_found(tmp_path: Path, monkeypa
     (tmp_path / "convert_hf_to_gguf.py").write_text("import time; time.sleep(60)")
     with pytest.raises(StageError, match="was not done after"):
         export_gguf(tmp_path / "model", tmp_path / "other.gguf", seconds=0.2)
+
+
+ASKING = """
+import pathlib, sys
+class Base:
+    def get_vocab_base_pre(self, tokenizer):
+        if tokenizer == "a known one":
+            return "smollm"
+        raise NotImplementedError("BPE pre-tokenizer was not recognized")
+class Model(Base):
+    pass
+def main():
+    known, unknown = (Model().get_vocab_base_pre(one) for one in ("a known one", "a trained one"))
+    pathlib.Path(sys.argv[3]).write_text(f"{known} {unknown}")
+if __name__ == "__main__":
+    main()
+"""
+"""Knows a tokenizer or raises, as llama.cpp's converter does."""
+
+
+def test_a_trained_tokenizer_is_known_to_the_converter_by_its_pattern(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LLAMA_CPP", str(tmp_path))
+    converter, model = tmp_path / "convert_hf_to_gguf.py", folder(tmp_path / "model")
+    converter.write_text(ASKING)
+    for digits, name in (("single", "qwen2"), ("groups_of_three", "dbrx")):
+        split = {"type": "Split", "pattern": {"Regex": split_pattern(digits)}}
+        (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}))
+        assert export_gguf(model, tmp_path / f"{digits}.gguf").read_text() == f"smollm {name}"
+    for other in ({"type": "ByteLevel"}, None):  # cut otherwise: the converter must know it
+        (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": other}))
+        with pytest.raises(StageError, match="pre-tokenizer was not recognized"):
+            export_gguf(model, tmp_path / "other.gguf")
+    (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}))
+    converter.write_text("def main(): pass")
+    with pytest.raises(StageError, match="has get_vocab_base_pre"):
+        export_gguf(model, tmp_path / "other.gguf")
 
 
 def test_nothing_is_pushed_without_a_name_a_card_and_a_token(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
