@@ -40,8 +40,8 @@ def start_workers(site: Site, say: Say) -> list[Record]:
 
 def worker_program(site: Site, pool: str) -> list[str]:
     """Command of a worker; the environment it needs is `worker_environment`."""
-    program = [site.interpreter, "-m", "prefect", "worker", "start", "--pool", pool, "--type", "process", "--name", worker_name(pool)]
-    return [*program, "--install-policy", "never", "--no-create-pool-if-not-found"]
+    program = [site.interpreter, "-m", "infra.stack.prefect_worker", "worker", "start", "--pool", pool, "--name", worker_name(pool)]
+    return [*program, "--type", "process", "--install-policy", "never", "--no-create-pool-if-not-found"]
 
 
 def worker_name(pool: str) -> str:

@@ -27,7 +27,7 @@ from infra.site import CHECKOUT, Site
 from infra.stack import is_up, status
 from infra.stack.process import record_of
 from infra.stack.servers import healthy
-from tests.e2e.tiny_flows import hello, hold
+from tests.e2e.tiny_flows import hello, hold, killed
 from tests.infra.launchers.children import is_gone, read_pids, wait_for
 from tests.servers import local_site, stop_all
 
@@ -92,7 +92,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     made = Stack(tmp_path_factory.mktemp("stack"))
     try:
         print(made.ok("up"))
-        register(made.site, [_tiny(hello), _tiny(hold)])
+        register(made.site, [_tiny(hello), _tiny(hold), _tiny(killed)])
         yield made
     finally:
         stop_all(made.site)
@@ -197,6 +197,25 @@ def test_logs_of_a_server_and_of_nothing(stack: Stack) -> None:
     assert "started" in stack.ok("logs", "--server", "worker")
     assert "name one of: prefect, mlflow, worker" in stack.command("logs", "--server", "postgres").stderr
     assert "no run is called" in stack.command("logs", "never-was").stderr
+
+
+@pytest.mark.slow
+def test_retry_right_after_a_crash_is_not_undone_and_without_it_the_run_stays_crashed(stack: Stack) -> None:
+    """The worker reports a crash once, whether the run waits again or runs again by the time it has looked for hooks."""
+    runs = {retry: stack.submit("killed/cpu", retry=retry) for retry in ("waiting", "running", "never")}
+    for retry, run in runs.items():
+        wait_for(lambda run=run: _ended_for_good(stack, run), seconds=120)
+        with stack.client() as client:
+            names = [state.name for state in client.read_flow_run_states(run.id)]
+        assert names.count("Crashed") == 1 and names[-1] == ("Crashed" if retry == "never" else "Completed"), f"{retry}: {names}"
+        wait_for(lambda run=run: "SIGKILL" in stack.ok("logs", str(run.id)))
+
+
+def _ended_for_good(stack: Stack, run: FlowRun) -> bool:
+    with stack.client() as client:
+        found = client.read_flow_run(run.id)
+    assert found.state is not None
+    return found.state.is_completed() or (found.parameters["retry"] == "never" and found.state.is_final())
 
 
 @pytest.mark.slow
