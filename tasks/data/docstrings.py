@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ast
+import gc
 import inspect
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 
 MIN_PAGE = 300
 _PAGE = 12_000
@@ -15,19 +17,32 @@ _VERSION_NOTES = re.compile(r"^\.\. (?:versionadded|versionchanged|deprecated)::
 
 def docstring_pages(source: str, module: str) -> list[str]:
     """Pages of up to about 12,000 characters of one module's docstrings; none when the source does not parse or says little."""
-    try:
-        tree = ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError):
-        return []
+    with _collector_at_rest():
+        try:
+            sections = list(_sections(ast.parse(source), module))
+        except (SyntaxError, ValueError, RecursionError):
+            return []
     pages: list[str] = []
     current: list[str] = []
-    for section in _sections(tree, module):
+    for section in sections:
         current.append(section)
         if sum(map(len, current)) > _PAGE:
             pages.append("\n\n".join(current))
             current = []
     pages.append("\n\n".join(current))
     return [page for page in pages if len(page) >= MIN_PAGE]
+
+
+@contextmanager
+def _collector_at_rest() -> Iterator[None]:
+    """A tree has no cycles, and to look for some in it is a third of the time that it takes to parse 1,800 files."""
+    at_work = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if at_work:
+            gc.enable()
 
 
 def _sections(tree: ast.Module, module: str) -> Iterator[str]:
