@@ -136,7 +136,7 @@ def _checkpoint(folder: Path, name: str) -> dict[str, float]:
     named = {"reaching": "items", "building": "items", "loading": "model", "asking": "questions", "writing": "samples"}
     steps = named | {"bits per": "bits per byte"}
     spent: dict[str, float] = dict.fromkeys([*steps.values(), "start"], 0.0)
-    now = ["start", 0.0]
+    now: list[Any] = ["start", 0.0]
 
     def progress(done: float, total: float, note: str) -> None:
         following = next((step for words, step in steps.items() if note.startswith(words)), now[0])

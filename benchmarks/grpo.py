@@ -44,7 +44,7 @@ def main() -> None:
         from tasks.posttraining import grpo_trainer, rollouts
 
         for module in (grpo_trainer, rollouts):
-            module.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+            vars(module)["time"] = SimpleNamespace(perf_counter=time.process_time)
     with tempfile.TemporaryDirectory() as own:
         model = arguments.model or _random_model(Path(own))
         cores, threads = os.cpu_count(), os.environ.get("OMP_NUM_THREADS", "all")

@@ -77,7 +77,8 @@ def _parents(size: str, folder: Path) -> dict[str, int]:
     counted = 0
     for seed, name in enumerate(NAMES):
         torch.manual_seed(seed)
-        model = SmolLM3ForCausalLM(config).to(torch.bfloat16)
+        model: Any = SmolLM3ForCausalLM(config)
+        model.to(torch.bfloat16)
         counted = sum(parameter.numel() for parameter in model.parameters())
         model.save_pretrained(folder / name)
         (folder / name / "tokenizer.json").write_text(json.dumps({"model": {"vocab": {}}}))  # merges look at it and do not read it
