@@ -25,8 +25,8 @@ Precision = Literal["f32", "f16", "bf16", "q8_0"]
 NO_ROPE_EVERY = 4
 """llama.cpp's `n_no_rope_layer_step` of SmolLM3, a constant there."""
 CUTS = {split_pattern("single"): "qwen2", split_pattern("groups_of_three"): "dbrx"}
-"""A trained tokenizer's pattern -> the name of the same in llama.cpp, but for contractions in mixed case ('Re, 'lL), which only that one cuts
-off. (`llama-bpe` has the pattern of `dbrx` and passes over the order of merges.)"""
+"""A trained tokenizer's pattern -> the name of the same in llama.cpp, but for contractions in mixed case ('Re, 'lL), which only that one
+cuts off. (`llama-bpe` has the pattern of `dbrx` and passes over the order of merges.)"""
 
 
 def require_converter() -> Path:
@@ -67,7 +67,7 @@ def require_rope(rotated: Sequence[object]) -> None:
 
 
 def known_cut(model: Path) -> str | None:
-    """llama.cpp's name of the pattern that cuts text for a tokenizer that a recipe trained; None for any other, which the converter must know."""
+    """llama.cpp's name of the pattern of a tokenizer that a recipe trained; None for any other, which the converter must know itself."""
     path = model / "tokenizer.json"
     found = json.loads(path.read_text(encoding="utf-8")).get("pre_tokenizer") if path.is_file() else None
     steps = (found or {}).get("pretokenizers") or [{}]

@@ -1,4 +1,7 @@
-"""llama.cpp's converter, told how a tokenizer that it does not know cuts text: `python -m tasks.conversion.gguf_converter NAME CONVERTER ARGS...`."""
+"""llama.cpp's converter, told how a tokenizer that it does not know cuts text.
+
+`python -m tasks.conversion.gguf_converter NAME CONVERTER ARGUMENTS...`
+"""
 
 from __future__ import annotations
 
