@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from contracts.config import Config, Gate, Placement, holds_credentials, nearest
+from contracts.config import Config, Gate, Later, Placement, holds_credentials, nearest
 from tasks.data.filter_config import FilterConfig, Share
 from tasks.data.skills import SKILLS
 
@@ -167,6 +167,8 @@ class CurateConfig(Config):
     """A held-out item that shares an n-gram of this many words with training text is dropped (0: no check)."""
     seed: int = 0
     """Seed of the draws (share kept, held-out groups)."""
+    heldout_skills: Later[list[str]] = Field([])
+    """Generated skills that the recipe has text of: a document that answers a held-out item of one of them is removed."""
     samples: int = Field(2, ge=0)
     """Examples of what each filter removed and of what was kept, for the report."""
 
@@ -186,7 +188,8 @@ class DataConfig(Config):
     sources: list[Source] = Field(min_length=1)
     """Where the text comes from."""
     contamination_ngram: int = Field(13, ge=0)
-    """A held-out item that shares an n-gram of this many words with training text is dropped (0: no check)."""
+    """A held-out item that shares an n-gram of this many words with training text is dropped (0: no check; the recipe must then waive
+    the gate `contamination`)."""
     seed: int = 0
     """Seed of the draws (share kept, held-out groups)."""
 
@@ -208,7 +211,8 @@ class DataConfig(Config):
     def for_curate(self) -> CurateConfig:
         """What the stage `curate` uses of this section."""
         curations = [source.curation() for source in self.sources]
-        return CurateConfig(sources=curations, contamination_ngram=self.contamination_ngram, seed=self.seed)
+        skills = sorted({skill for source in self.sources for skill in source.skills or []})
+        return CurateConfig(sources=curations, contamination_ngram=self.contamination_ngram, seed=self.seed, heldout_skills=skills)
 
 
 class TokenizerConfig(Config):

@@ -16,9 +16,10 @@ from tasks.data.config import CurateConfig, Curation
 from tasks.data.contamination import HeldoutIndex
 from tasks.data.documents import COLUMNS, RAW_COLUMNS, Document, DocumentWriter, read_documents
 from tasks.data.filters import failed_rule
-from tasks.data.holdout import Choice, choose, draw, share_across
+from tasks.data.holdout import KEPT_ITEMS, Choice, choose, draw, share_across
 from tasks.data.language import in_language, known_languages
 from tasks.data.reflow import reflow
+from tasks.data.skills import answered_in, heldout
 from tasks.data.splitting import split_text
 
 _SAMPLE = 400
@@ -103,7 +104,7 @@ def _clean(one: Curation, config: CurateConfig, source: Path, work: Path, seen: 
             if tally.documents_in % _NOTE_EVERY == 0:
                 note(f"{one.name}: {tally.documents_in:,} documents read, {writer.documents:,} kept")
             for document in _pieces(one, raw):
-                rule = _refusal(one, document, config.seed, seen)
+                rule = _refusal(one, document, config, seen)
                 if rule is not None:
                     tally.remove(rule, document.text, config.samples)
                     continue
@@ -126,19 +127,25 @@ def _pieces(one: Curation, raw: Document) -> Iterator[Document]:
         yield raw._replace(id=raw.id + name, origin=raw.origin + name, text=text)
 
 
-def _refusal(one: Curation, document: Document, seed: int, seen: set[bytes]) -> str | None:
-    if one.keep < 1.0 and draw(seed, document.id) >= one.keep:
+def _refusal(one: Curation, document: Document, config: CurateConfig, seen: set[bytes]) -> str | None:
+    if one.keep < 1.0 and draw(config.seed, document.id) >= one.keep:
         return "not_drawn"
     if one.language is not None and not in_language(document.text, one.language):
         return "language"
     rule = failed_rule(document.text, one.filters)
     if rule is not None:
         return rule
+    if config.heldout_skills and document.group != KEPT_ITEMS and _teaches_heldout(document.text, config.heldout_skills):
+        return "heldout_item"
     key = hashlib.blake2b(" ".join(document.text.split()).encode("utf-8", "replace"), digest_size=16).digest()
     if key in seen:
         return "duplicate"
     seen.add(key)
     return None
+
+
+def _teaches_heldout(text: str, skills: Sequence[str]) -> bool:
+    return any(item.skill in skills and heldout(item) for item in answered_in(text))
 
 
 def _split(config: CurateConfig, work: Path, out: Path, choices: Mapping[str, Choice], note: Callable[[int, str], None]) -> dict[str, Any]:

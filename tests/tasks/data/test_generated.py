@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import random
 import re
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import pytest
 
 from contracts.config import digest, identity
 from contracts.errors import ConfigError
-from tasks.data import heldout, items_in, read_documents, snapshot_digest, tokenizer
+from tasks.data import draw, heldout, heldout_items, items_in, read_documents, snapshot_digest, tokenizer
 from tasks.data.config import Acquisition, DataConfig, TokenizerConfig
 from tasks.data.generated import generated_documents, item_text
 from tasks.data.skills import addition
@@ -62,6 +63,25 @@ def test_the_same_settings_make_the_same_text() -> None:
     assert hashlib.sha256("\0".join(texts).encode()).hexdigest()[:16] == "c09eca301a718df8"  # changed: raise VERSION
     other = [document.text for document in generated_documents(Acquisition.parse(skills(max_bytes=5_000, seed=1)))]
     assert not set(texts) & set(other)
+
+
+def test_other_text_that_answers_a_heldout_item_is_removed_and_counted(tmp_path: Path) -> None:
+    kept, trained = heldout_items("add", 1, seed=0)[0], draw("add", random.Random(0), heldout=False)
+    turned = heldout_items("reverse", 1, seed=0)[0]
+    said = [
+        f"{kept.question[8:-1].replace('+', ' + ')} = {kept.answer}", f"Reversed? {turned.question} Gives {turned.answer}!",
+        f"{kept.question} It is beyond me.", f"{trained.question} {trained.said}",
+    ]  # fmt: skip
+    (tmp_path / "texts").mkdir()
+    for n in range(30):
+        (tmp_path / "texts" / f"{n}.txt").write_text(prose(n) + ("\n\n" + said[n] if n < len(said) else ""))
+    files = {"name": "prose", "kind": "files", "path": str(tmp_path / "texts"), "heldout": {"share": 0.1}}
+    row = run_curate(DataConfig.parse({"sources": [files, skills(max_bytes=9_000)]}), tmp_path / "with").evidence["sources"]
+    assert row["prose"]["removed"] == {"heldout_item": 2} and row["skills"]["removed"] == {}
+    assert {text.split()[0] for text in row["prose"]["samples"]["heldout_item"]} == {prose(n).split()[0] for n in (0, 1)}
+    sums = run_curate(DataConfig.parse({"sources": [files, skills(max_bytes=9_000, skills=["add"])]}), tmp_path / "add").evidence["sources"]
+    assert sums["prose"]["removed"] == {"heldout_item": 1}
+    assert run_curate(DataConfig.parse({"sources": [files]}), tmp_path / "without").evidence["sources"]["prose"]["removed"] == {}
 
 
 def test_worked_sums_tokenise_digit_by_digit(curated: tuple[Path, dict[str, Any]], tmp_path: Path) -> None:
