@@ -11,7 +11,7 @@ from contracts.lazy import offered
 
 if TYPE_CHECKING:
     from tasks.data.acquisition import source
-    from tasks.data.contamination import HeldoutIndex
+    from tasks.data.contamination import HeldoutIndex, words_of
     from tasks.data.curation import curate
     from tasks.data.documents import Document, read_documents, sources_in
     from tasks.data.encoder import Encoder, load_encoder
@@ -48,6 +48,7 @@ __all__ = [
     "tokenizer",
     "tokenizer_digest",
     "tokenizer_problems",
+    "words_of",
 ]
 
 _HOMES = {
@@ -76,6 +77,7 @@ _HOMES = {
     "tokenizer": "vocabulary",
     "tokenizer_digest": "snapshot",
     "tokenizer_problems": "gates",
+    "words_of": "contamination",
 }
 
 __getattr__ = offered(__name__, _HOMES)

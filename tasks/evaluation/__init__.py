@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from tasks.evaluation.paired import average_accuracy, difference, require_comparable
     from tasks.evaluation.qualification import MetricQualification, QualificationResult, Thresholds, qualification_problems
     from tasks.evaluation.qualifying import QualifyRequest, qualify
+    from tasks.evaluation.questions import Question, questions_of
     from tasks.evaluation.results import derive
     from tasks.evaluation.scores import ACCURACY, BITS, Answered, Scores, lower_is_better
     from tasks.evaluation.scores import read as read_scores
@@ -33,6 +34,7 @@ __all__ = [
     "NamedTasks",
     "QualificationResult",
     "QualifyRequest",
+    "Question",
     "Scores",
     "Thresholds",
     "average_accuracy",
@@ -46,6 +48,7 @@ __all__ = [
     "model_for_tasks",
     "qualification_problems",
     "qualify",
+    "questions_of",
     "read_scores",
     "recommend_formulation",
     "recommended_samples",
@@ -62,6 +65,7 @@ _HOMES = {
     "NamedTasks": "named",
     "QualificationResult": "qualification",
     "QualifyRequest": "qualifying",
+    "Question": "questions",
     "Scores": "scores",
     "Thresholds": "qualification",
     "average_accuracy": "paired",
@@ -75,6 +79,7 @@ _HOMES = {
     "model_bits": "compression",
     "qualification_problems": "qualification",
     "qualify": "qualifying",
+    "questions_of": "questions",
     "read_scores": "scores:read",
     "recommend_formulation": "formulation",
     "recommended_samples": "formulation",

@@ -12,9 +12,9 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from contracts.config import Config, Gate, Placement
-from tasks.evaluation.suites import Suite, SuiteTask, find, named_task
+from tasks.evaluation.suites import Suite, SuiteTask, find, named_task, suite_of
 
-__all__ = ["BitsPerByteConfig", "EvaluationConfig", "SamplingConfig", "SuiteTask", "named_task"]
+__all__ = ["BitsPerByteConfig", "EvaluationConfig", "SamplingConfig", "SuiteTask", "named_task", "suite_of"]
 
 
 class BitsPerByteConfig(Config):

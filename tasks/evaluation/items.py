@@ -18,9 +18,9 @@ from tasks.evaluation.pairs import BUILDERS
 from tasks.evaluation.suites import SuiteTask
 from tasks.evaluation.tokens import TextTokenizer
 
-_SPARE = 1.5  # candidates built per item wanted, so that dropped ones are replaced
+SPARE = 1.5
+"""Candidates built per item wanted of a task from held-out text, so that dropped ones are replaced."""
 _MATERIAL = 4_000_000  # held-out bytes per source to build from: thousands of items
-_DEFAULT = 200
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def build(config: EvaluationConfig, curated: Path | None, sources: list[str], ta
         _from_text(from_text, config, curated, sources, items)
     for name, task in tasks.items():
         if task.source == "generated":
-            items.kept[name] = list(GENERATORS[name](random.Random(f"{config.seed} {name}"), _wanted(config, task)))
+            items.kept[name] = list(GENERATORS[name](random.Random(f"{config.seed} {name}"), task.made_items(config.items)))
             items.dropped[name] = 0
     return items
 
@@ -78,7 +78,7 @@ def _from_text(tasks: Mapping[str, SuiteTask], config: EvaluationConfig, curated
         code = name.startswith("code")
         own = [source for source in sources if config.is_code(source) == code]
         if own:
-            candidates[name] = _candidates(config, name, _wanted(config, task), curated, own)
+            candidates[name] = _candidates(config, name, task.made_items(config.items), curated, own)
         else:
             items.left_out[name] = f"no {'code' if code else 'prose'} source has held-out text"
     flat = [(name, item) for name, found in candidates.items() for item in found]
@@ -91,13 +91,13 @@ def _from_text(tasks: Mapping[str, SuiteTask], config: EvaluationConfig, curated
         clean = [item for (owner, item), hit in zip(flat, shared, strict=True) if owner == name and not hit]
         items.dropped[name] = sum(hit for (owner, _), hit in zip(flat, shared, strict=True) if owner == name)
         if clean:
-            items.kept[name] = clean[: _wanted(config, tasks[name])]
+            items.kept[name] = clean[: tasks[name].made_items(config.items)]
         else:
             items.left_out[name] = f"{items.dropped[name]} items could be built from the held-out text, and training text holds all of them"
 
 
 def _candidates(config: EvaluationConfig, task: str, wanted: int, curated: Path, sources: list[str]) -> list[Item]:
-    wanted = round(wanted * _SPARE)
+    wanted = round(wanted * SPARE)
     streams = []
     for source in sources:
         texts = documents.heldout(curated, source, seed=config.seed, max_bytes=_MATERIAL)
@@ -110,7 +110,3 @@ def _candidates(config: EvaluationConfig, task: str, wanted: int, curated: Path,
                 streams.remove(stream)
             found.update({item.context + item.choices[item.label]: item for item in taken})
     return list(found.values())[:wanted]
-
-
-def _wanted(config: EvaluationConfig, task: SuiteTask) -> int:
-    return min(filter(None, (task.items, config.items)), default=_DEFAULT)

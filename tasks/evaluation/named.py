@@ -20,8 +20,6 @@ from tasks.evaluation.scores import Answered
 from tasks.evaluation.suites import SuiteTask
 from tasks.evaluation.tokens import TextTokenizer
 
-_DEFAULT = 200
-
 
 @dataclass(frozen=True)
 class NamedTasks:
@@ -51,16 +49,12 @@ class NamedTasks:
             {name: task for name, task in tasks.items() if task.source == "harness"},
             limit=limit, seed=seed, run_generated_code=False, reader=reader,
         )  # fmt: skip
-        wanted = {name: min(filter(None, (task.items, limit)), default=_DEFAULT) for name, task in tasks.items()}
-        doubled = {name: task.model_copy(update={"items": 2 * wanted[name]}) for name, task in tasks.items() if task.source != "harness"}
         there = sources_in(curated / "heldout") if curated is not None else []
-        built = items.build(EvaluationConfig(seed=seed), curated, there, doubled)
+        built = items.build(EvaluationConfig(seed=seed), curated, there, both_halves(tasks, limit))
         items.leave_out_longer(built, TextTokenizer(model), reader.window)
-        if built.left_out:
-            reasons = "; ".join(f"{name} ({why})" for name, why in built.left_out.items())
-            raise InputError(f"nothing was run: {reasons}", do="name other tasks in posttraining.evaluation.tasks")
+        require_built(built)
         for name, kept in built.kept.items():
-            reached[name] = harness.from_items(name, tasks[name], kept[int(second_half) :: 2][: wanted[name]])
+            reached[name] = harness.from_items(name, tasks[name], kept[int(second_half) :: 2][: tasks[name].made_items(limit)])
         return cls(reached, built.dropped)
 
     def drawn(self, temperature: float, top_p: float) -> NamedTasks:
@@ -74,6 +68,27 @@ class NamedTasks:
         chosen = {name: self.prepared[name] for name in names}
         found = harness.run(model, chosen, How(batch_size, seed, chat)) if chosen else {}
         return {name: one.model_copy(update={"dropped": self.dropped.get(name, 0)}) for name, one in found.items()}
+
+
+def both_halves(tasks: Mapping[str, SuiteTask], limit: int | None) -> dict[str, SuiteTask]:
+    """Those of the tasks whose items are made here, asking for what two measurements need: one steers the line, the other one is read once.
+
+    Args:
+        limit: at most this many items of each task and measurement.
+    """
+    made = {name: task for name, task in tasks.items() if task.source != "harness"}
+    return {name: task.model_copy(update={"items": 2 * task.made_items(limit)}) for name, task in made.items()}
+
+
+def require_built(built: items.Items) -> None:
+    """Refuse to go on without the items of a task that was named.
+
+    Raises:
+        InputError: names every such task, and why it has none.
+    """
+    if built.left_out:
+        reasons = "; ".join(f"{name} ({why})" for name, why in built.left_out.items())
+        raise InputError(f"nothing was run: {reasons}", do="name other tasks in posttraining.evaluation.tasks")
 
 
 @contextmanager

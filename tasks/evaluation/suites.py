@@ -11,13 +11,14 @@ from pydantic import Field, model_validator
 from contracts.config import Config, nearest
 from contracts.yaml_text import load_yaml
 
-__all__ = ["BY_LENGTH", "Formulation", "Suite", "SuiteTask", "find", "named_task"]
+__all__ = ["BY_LENGTH", "Formulation", "Suite", "SuiteTask", "find", "named_task", "suite_of"]
 
 Formulation = Literal["cloze", "multiple_choice", "generation"]
 """cloze: every choice is a continuation, ranked by its log-probability; multiple_choice: the choices stand in the prompt, their letters are
 ranked; generation: the answer is written and compared."""
 BY_LENGTH = "by_length"
 """The measure of RULER's items: lm-eval names it by the length that an item was built to."""
+_DEFAULT_ITEMS = 200
 _FILE = Path(__file__).with_name("suites.yaml")
 
 
@@ -55,6 +56,14 @@ class SuiteTask(Config):
     def generative(self) -> bool:
         """Whether the answer is written; else choices are ranked by their likelihood."""
         return self.formulation == "generation"
+
+    def made_items(self, limit: int | None) -> int:
+        """Items that one measurement asks of a task whose items are made here.
+
+        Args:
+            limit: at most this many.
+        """
+        return min(filter(None, (self.items, limit)), default=_DEFAULT_ITEMS)
 
     @model_validator(mode="after")
     def _runnable(self) -> Self:
@@ -129,13 +138,22 @@ def named_task(name: str) -> SuiteTask:
     Raises:
         ValueError: no suite has it.
     """
-    known: dict[str, SuiteTask] = {}
-    for suite in _suites().values():
-        known = suite.tasks | known
-    if name in known:
-        return known[name]
-    elsewhere = next((suite.elsewhere[name] for suite in _suites().values() if name in suite.elsewhere), None)
-    raise ValueError(f"no suite has the task '{name}'{f' ({elsewhere})' if elsewhere else nearest(name, list(known))}")
+    return suite_of(name).tasks[name]
+
+
+def suite_of(name: str) -> Suite:
+    """The first suite in the file that has the task `name`.
+
+    Raises:
+        ValueError: no suite has it.
+    """
+    suites = list(_suites().values())
+    for suite in suites:
+        if name in suite.tasks:
+            return suite
+    elsewhere = next((suite.elsewhere[name] for suite in suites if name in suite.elsewhere), None)
+    known = list(dict.fromkeys(task for suite in suites for task in suite.tasks))
+    raise ValueError(f"no suite has the task '{name}'{f' ({elsewhere})' if elsewhere else nearest(name, known)}")
 
 
 @cache

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ LINT_FILE = "lint.json"
 MAX_DROPPED = 0.5
 """A source that loses more than this share of its rows to held-out text was made from the same text as the benchmarks."""
 _NOTE_EVERY = 500
-DROPPED = ("heldout_item", "heldout_text", "identical_pair")
+DROPPED = ("heldout_item", "task_item", "heldout_text", "identical_pair")
 
 
 @dataclass
@@ -36,18 +36,21 @@ class _Tally:
     read: int = 0
     kept: int = 0
     dropped: Counter[str] = field(default_factory=Counter)
+    tasks: Counter[str] = field(default_factory=Counter)
+    """Task -> rows dropped because they give an item of it away; one row may do so for several."""
     examples: list[dict[str, str]] = field(default_factory=list)
     """The first row dropped for each reason."""
 
-    def drop(self, reason: str, where: str) -> None:
+    def drop(self, reason: str, where: str, tasks: Sequence[str] = ()) -> None:
         if not self.dropped[reason]:
-            self.examples.append({"reason": reason, "where": where})
+            self.examples.append({"reason": reason, "where": where} | ({"tasks": ", ".join(tasks)} if tasks else {}))
         self.dropped[reason] += 1
+        self.tasks.update(tasks)
 
     def row(self, source: ChatSource) -> dict[str, Any]:
         return {
             "uri": source.uri, "mode": source.mode, "rows": self.read, "kept": self.kept, "dropped": dict(self.dropped),
-            "examples": self.examples,
+            "tasks": dict(self.tasks), "examples": self.examples,
         }  # fmt: skip
 
 
@@ -60,11 +63,11 @@ def chat(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progr
 
     Raises:
         ConfigError: a template or source that cannot be used.
-        InputError: data that cannot be read, or of which nothing is left.
+        InputError: data that cannot be read, or of which nothing is left; a task whose items cannot be had, before any row is read.
     """
     request = ChatRequest.parse(config, "chat")
     renderer = load_renderer(inputs["model"], request.template)
-    clean = Decontamination.against(inputs.get("curate"), request.contamination_ngram)
+    clean = Decontamination.against(request, inputs["model"], inputs.get("curate"))
     steps: dict[str, Any] = {}
     for number, step in enumerate(request.steps):
         steps[step.stage] = _step(request, step, renderer, clean, out, partial(progress, number, len(request.steps)))
@@ -74,7 +77,8 @@ def chat(config: Mapping[str, Any], inputs: Mapping[str, Path], out: Path, progr
     progress(len(steps), len(steps), f"{counts['rows']:,} rows, {counts['tokens']:,} tokens; {counts['dropped']:,} dropped")
     metrics = {f"coverage.{name}": step["lint"]["trained"] / max(1, step["lint"]["size"]) for name, step in steps.items()}
     snapshot = chat_snapshot(source for step in request.steps for source in step.sources)
-    return Summary(counts=counts, metrics=metrics, evidence={"steps": steps, "snapshot": snapshot})
+    evidence = {"steps": steps, "decontamination": clean.evidence(), "snapshot": snapshot}
+    return Summary(counts=counts, metrics=metrics, evidence=evidence)
 
 
 def chat_data_problems(evidence: Mapping[str, Any]) -> list[str]:
@@ -118,9 +122,11 @@ def _source(step: StepSources, source: ChatSource, linter: Linter, clean: Decont
                 note(f"{step.stage}, {source.name}: {tally.read:,} rows read, {tally.kept:,} kept")
             row = normal_row(raw, step.holds, source, where)
             samples = samples_in(row, source, where, step.holds)
-            reason = "identical_pair" if identical(row) else clean.reason(samples)
-            if reason is not None:
-                tally.drop(reason, where)
+            if identical(row):
+                tally.drop("identical_pair", where)
+                continue
+            if (found := clean.shared(samples)) is not None:
+                tally.drop(found.reason, where, found.tasks)
                 continue
             for sample in samples:
                 linter.add(sample)

@@ -10,8 +10,9 @@ from typing import Literal
 
 from pydantic import Field
 
-from contracts.config import Config, Gate, Placement
+from contracts.config import Config, Gate, Later, Placement
 from tasks.data import Side
+from tasks.evaluation.config import suite_of
 from tasks.posttraining.config import (
     ChatEvaluation,
     ChatLint,
@@ -22,8 +23,10 @@ from tasks.posttraining.config import (
     PreferenceConfig,
 )
 
-__all__ = ["ChatRequest", "Holds", "MeasureRequest", "PairsRequest", "StepSources", "VibeRequest", "chat_request"]
+__all__ = ["ChatRequest", "CheckedTask", "Holds", "MeasureRequest", "PairsRequest", "StepSources", "VibeRequest", "chat_request"]
 
+MEASURE_SEED = 0
+"""Of every measurement of a recipe, so that the items it will ask can be kept out of the data."""
 Holds = Literal["conversations", "pairs", "prompts", "questions"]
 """What a step needs of its sources: whole conversations, chosen and rejected answers, questions whose answers can be verified, or any."""
 
@@ -43,6 +46,17 @@ class StepSources(Config):
     """Longest sequence in tokens that the step takes; the linter reports what is longer."""
 
 
+class CheckedTask(Config):
+    """A task of `posttraining.evaluation.tasks`, whose items no row may give away."""
+
+    suite: str
+    """Suite that has it."""
+    version: int
+    """The suite's version."""
+    items: int | None = None
+    """Items that one measurement asks, where they are made here; else every one there is."""
+
+
 class ChatRequest(Config):
     """Body config of the stage `chat`."""
 
@@ -51,7 +65,9 @@ class ChatRequest(Config):
     lint: ChatLint = ChatLint()
     """What they are held to."""
     contamination_ngram: int = Field(default=13, ge=0)
-    """A row that shares an n-gram of this many words with held-out text is dropped (0: no such check)."""
+    """A row that shares an n-gram of this many words with held-out text or a task's item is dropped (0: no such check)."""
+    tasks: Later[dict[str, CheckedTask]] = Field({})
+    """Tasks that models will be measured on."""
     steps: list[StepSources] = Field(min_length=1)
     """Training stages with their sources."""
 
@@ -74,7 +90,7 @@ class MeasureRequest(Config):
     """Put on the model's tokenizer, so that a base model is asked as its children are."""
     evaluation: ChatEvaluation
     """Skills, items and limits."""
-    seed: int = 0
+    seed: int = MEASURE_SEED
     """Which held-out items are drawn, and the sampled answers."""
     side: Side = "validation"
     """`validation` steers the line; `test` is read once, by the release."""
@@ -106,4 +122,16 @@ def chat_request(config: PostTrainingConfig) -> ChatRequest:
         elif isinstance(step, DistillationConfig):
             holds = "questions"
         steps.append(StepSources(stage=stage, holds=holds, sources=sources, seed=step.seed, length=getattr(step, "max_length", None)))
-    return ChatRequest(template=config.template, lint=config.lint, contamination_ngram=config.contamination_ngram, steps=steps)
+    return ChatRequest(
+        template=config.template, lint=config.lint, contamination_ngram=config.contamination_ngram, steps=steps,
+        tasks=_checked_tasks(config) if config.contamination_ngram else {},
+    )  # fmt: skip
+
+
+def _checked_tasks(config: PostTrainingConfig) -> dict[str, CheckedTask]:
+    """All that the measurements of a recipe ask, the release's among them: each has the same tasks."""
+    found = {}
+    for name, task in config.evaluation.named_tasks().items():
+        suite, items = suite_of(name), None if task.source == "harness" else task.made_items(config.evaluation.task_items)
+        found[name] = CheckedTask(suite=suite.name, version=suite.version, items=items)
+    return found

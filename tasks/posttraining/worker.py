@@ -33,8 +33,9 @@ _QUIET = {
 
 
 def environment(spec: JobSpec) -> dict[str, str]:
-    """Settled before the libraries are first imported. Chat data and another model from a hub are all that is ever fetched."""
-    online = _kind(spec) == "chat" or _model_from_hub(spec)
+    """Settled before the libraries are first imported. Chat data (with it the tasks they are held against) and another model from a hub are
+    all that is ever fetched; else tasks come from this machine's cache, as they do where models are measured."""
+    online = _chat_from_hub(spec) or _model_from_hub(spec)
     return _QUIET if online else _QUIET | {"HF_HUB_OFFLINE": "1", "HF_DATASETS_OFFLINE": "1"}
 
 
@@ -75,6 +76,11 @@ def main(spec: JobSpec) -> int:
 
 def _kind(spec: JobSpec) -> str:
     return spec.stage.partition("-")[0]
+
+
+def _chat_from_hub(spec: JobSpec) -> bool:
+    steps = spec.config.get("steps", []) if _kind(spec) == "chat" else []
+    return any(source["uri"].startswith(HUB) for step in steps for source in step["sources"])
 
 
 def _model_from_hub(spec: JobSpec) -> bool:

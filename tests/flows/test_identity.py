@@ -178,6 +178,25 @@ def test_a_change_after_pretraining_reruns_its_own_branch(change: str, expected:
     assert {name for name in before if before[name] != after[name]} == expected
 
 
+def test_chat_data_depends_on_the_tasks_it_was_held_against() -> None:
+    """One without tasks is the one it was before there was such a check."""
+    plain = load("tiny", ["ablations={}"])
+    asked = [("[]", 20), ("[boolq]", 20), ("[boolq]", 9), ("[copying]", 20), ("[copying]", 9)]
+    chat = [
+        dag(plain.override([f"posttraining.evaluation.tasks={tasks}", f"posttraining.evaluation.task_items={items}"])).node("chat")
+        for tasks, items in asked
+    ]
+    assert "tasks" not in chat[0].hashed and chat[0].fingerprint == dag(plain).node("chat").fingerprint
+    assert chat[1].hashed["tasks"] == {"boolq": {"suite": "smollm3_base", "version": 1, "items": None}}
+    assert chat[1].fingerprint == chat[2].fingerprint, "of a benchmark every item counts, however many are asked"
+    assert len({node.fingerprint for node in chat}) == 4
+
+
+def test_text_beside_generated_skills_is_cleared_of_their_items_and_other_text_is_what_it_was() -> None:
+    skills = dag(load("tiny")).node("curate").hashed
+    assert skills["heldout_skills"] == ["add", "reverse"] and "heldout_skills" not in dag(load("smoke-post")).node("curate").hashed
+
+
 def test_a_distilled_model_depends_on_its_teacher() -> None:
     recipe = load("smoke-distill")
     other = recipe.override(["posttraining.reinforcement.main.learning_rate=1.0e-5"])

@@ -105,6 +105,14 @@ def test_thirteen_shared_words_contaminate_and_twelve_do_not() -> None:
     assert index.see("x " + ", ".join(words[3:16]).upper() + " y") and index.contaminated() == [True, True]
 
 
+def test_what_stands_in_more_than_its_share_of_the_items_is_nobodys() -> None:
+    frame = " ".join(f"frame{n}" for n in range(14))
+    items = [f"{frame} " + " ".join(f"own{item}x{n}" for n in range(14)) for item in range(50)] + [frame]
+    index = HeldoutIndex(items, 13, max_share=0.02)
+    assert not index.see(f"x {frame} y") and index.see(items[7].removeprefix(frame))
+    assert index.checked() == [True] * 50 + [False] and HeldoutIndex(items, 13).see(frame)
+
+
 def test_same_inputs_give_the_same_bytes(tmp_path: Path) -> None:
     path = write(tmp_path / "web.jsonl", web(60))
     config = data_of(path, heldout={"share": 0.1}, keep=0.8)

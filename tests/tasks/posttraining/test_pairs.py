@@ -289,20 +289,15 @@ def test_a_recipe_names_strong_models_that_there_are() -> None:
 
 
 def test_a_model_from_a_hub_may_be_fetched_by_the_pairs_alone() -> None:
-    def offline(stage: str, strong: str) -> bool:
-        spec = JobSpec(
-            stage=stage,
-            craft="posttraining",
-            fingerprint="f",
-            workspace_key="w",
-            store="s",
-            config=request_config({"strong": strong}),
-            inputs={},
-        )
-        return "HF_HUB_OFFLINE" in environment(spec)
+    def offline(stage: str, config: dict[str, Any]) -> bool:
+        whole = {"stage": stage, "craft": "posttraining", "fingerprint": "f", "workspace_key": "w", "store": "s", "inputs": {}}
+        return "HF_HUB_OFFLINE" in environment(JobSpec.parse({**whole, "config": config}))
 
-    hub = "hf:owner/model@0123abc"
-    assert not offline("pairs-main", hub) and offline("preference-main", hub) and offline("pairs-main", "sft-big")
+    hub, here = ({"strong": name} for name in ("hf:owner/model@0123abc", "sft-big"))
+    assert not offline("pairs-main", request_config(hub)) and offline("preference-main", request_config(hub))
+    assert offline("pairs-main", request_config(here))
+    fetched, files = ({"steps": [{"sources": [{"uri": uri}]}]} for uri in ("hf:owner/data@0123abc", "chat.jsonl"))
+    assert not offline("chat", fetched) and offline("chat", files), "benchmarks come from this machine where the chat data do"
 
 
 def test_too_few_pairs_and_a_source_without_any_do_not_pass_the_gate() -> None:
