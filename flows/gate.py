@@ -92,6 +92,9 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
             do="give `ablations.qualification` (four seeds), or waive 'qualification' with a reason",
         )
     require_measured(recipe)
+    unchecked = require_checked(recipe)
+    if unchecked is not None:
+        yield f"gate contamination: waived ({unchecked})"
     if desk.site.pool_of(release.KIND.name) == pool:
         yield from release.require_formats(recipe)
     for finding in plan.findings:
@@ -122,6 +125,23 @@ def require_measured(recipe: Recipe) -> None:
             where="merging.required_tasks",
             do="name a task of posttraining.evaluation.tasks that asks for recall over more (ruler, recall_192); or waive 'recall'",
         )
+
+
+def require_checked(recipe: Recipe) -> str | None:
+    """What is trained on is compared with what is held out; without it for a stated reason alone, which is returned.
+
+    Raises:
+        GateError: a comparison is turned off, and nothing says why.
+    """
+    sections = {"data": recipe.data, "posttraining": recipe.posttraining}
+    off = [name for name, section in sections.items() if section is not None and not section.contamination_ngram]
+    reason = recipe.waiver("contamination")
+    if off and reason is None:
+        raise GateError(
+            f"contamination: {' and '.join(f'{name}.contamination_ngram' for name in off)}: 0 turns off the comparison with held-out text",
+            do="give the number of words that count as shared (13), or waive 'contamination' with a reason",
+        )
+    return reason if off else None
 
 
 def court_plans(desk: Desk) -> list[CourtPlan | StepCourtPlan]:
@@ -178,6 +198,14 @@ def parity(node: Node, artifact: Artifact, desk: Desk) -> Finding:
 
     problems = parity_problems(artifact.manifest.evidence, desk.plan.recipe.conversion)
     return Finding("parity", problems, "raise the bound only if you know why the models differ", waivable=False)
+
+
+def contamination(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
+    """Decontaminate before training, against every benchmark that is read later (Smol Training Playbook, post-training data; C33)."""
+    if node.config.contamination_ngram:
+        return None
+    problem = "contamination_ngram is 0: no text was compared with what is held out"
+    return Finding("contamination", [problem], "give the number of words that count as shared (13)")
 
 
 def chat_data(node: Node, artifact: Artifact, desk: Desk) -> Finding:
@@ -248,12 +276,12 @@ def heldout(node: Node, artifact: Artifact, desk: Desk) -> Finding:
 
 
 CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding | None], ...]] = {
-    "curate": (documents,),
+    "curate": (documents, contamination),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),
     "qualify": (qualification,),
     "convert": (parity,),
-    "chat": (chat_data,),
+    "chat": (chat_data, contamination),
     "pairs": (pairs,),
     "measure": (regression, form),
     "vibe": (vibe,),

@@ -371,7 +371,7 @@ class PostTrainingConfig(Config):
     lint: ChatLint = ChatLint()
     """What chat data is held to."""
     contamination_ngram: int = Field(default=13, ge=0)
-    """A conversation that shares an n-gram of this many words with a held-out item is dropped (0: no check)."""
+    """A row that shares this many words in a row with held-out text or an item of `evaluation.tasks` is dropped (0: not checked)."""
     sft: list[SftConfig] = Field(min_length=1)
     """Supervised fine-tuning."""
     preference: list[PreferenceConfig] = Field(default_factory=list)

@@ -23,7 +23,8 @@ from tests.deployments.released import leave
 
 WATCH = Watch(logging.getLogger("test"), lambda done, total, note: None)
 GATES_OF_STAGES = {
-    "documents", "tokenizer-fertility", "epochs", "qualification", "chat-data", "regression", "form", "merge", "heldout-reads",
+    "documents", "tokenizer-fertility", "epochs", "qualification", "contamination", "chat-data", "regression", "form", "merge",
+    "heldout-reads",
 }  # fmt: skip
 ONE_SOURCE = """
 - {name: own, kind: files, path: PATH, language: null, filters: none, heldout: {share: 0.2}}
@@ -148,6 +149,42 @@ def test_a_longer_context_without_recall_in_the_panel_is_refused_until_waived() 
         list(before_the_run(Desk.of("smoke-post", longer), "cpu"))
     list(before_the_run(Desk.of("smoke-post", [*longer, "posttraining.evaluation.tasks=[recall_192]"]), "cpu"))
     list(before_the_run(Desk.of("smoke-post", [*longer, "waivers=[{gate: recall, reason: nothing here measures it}]"]), "cpu"))
+
+
+UNCHECKED = {"smoke": "data.contamination_ngram", "smoke-post": "posttraining.contamination_ngram"}
+WAIVED = "waivers=[{gate: contamination, reason: the same text on purpose}]"
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("name", UNCHECKED)
+def test_a_comparison_with_heldout_text_is_not_turned_off_in_silence(name: str) -> None:
+    field = UNCHECKED[name]
+    with pytest.raises(GateError, match=rf"(?s)contamination: {field}: 0 turns off.*or waive 'contamination' with a reason"):
+        list(before_the_run(Desk.of(name, [f"{field}=0"]), "cpu"))
+    said = list(before_the_run(Desk.of(name, [f"{field}=0", WAIVED]), "cpu"))
+    assert "gate contamination: waived (the same text on purpose)" in said
+    assert not any("contamination" in line for line in before_the_run(Desk.of(name), "cpu"))
+
+
+@pytest.mark.usefixtures("site")
+def test_what_nothing_was_compared_with_is_refused_until_waived(tmp_path: Path) -> None:
+    """After the stage too: its manifest may be of a run that was waived."""
+    off = "posttraining.contamination_ngram=0"
+    desk = Desk.of("smoke-post", [off])
+    (tmp_path / "chat").mkdir()
+    leave(desk, "chat", tmp_path / "chat", evidence={"steps": {}})
+    with pytest.raises(GateError, match="contamination: contamination_ngram is 0"):
+        already_there(desk.plan.node("chat"), desk)
+    waived = Desk.of("smoke-post", [off, WAIVED])
+    node = waived.plan.node("chat")
+    assert already_there(node, waived)
+    record = waived.store.records(waived.store.require("chat", node.fingerprint))["gate-contamination"]
+    assert (record["verdict"], record["waiver"]) == ("waived", "the same text on purpose")
+    checked = Desk.of("smoke-post")
+    leave(checked, "chat", tmp_path / "chat", evidence={"steps": {}})
+    assert already_there(checked.plan.node("chat"), checked)
+    records = checked.store.records(checked.store.require("chat", checked.plan.node("chat").fingerprint))
+    assert "gate-contamination" not in records, "a check that is on says so in the manifest"
 
 
 @pytest.mark.usefixtures("site")
