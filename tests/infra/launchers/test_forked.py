@@ -31,6 +31,12 @@ def preload(spec):
     time.sleep(spec.config.get("preload", 0))
 
 def save(*_):
+    if "orphan" in json.loads(pathlib.Path("spec.json").read_text())["config"]:
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)  # the one that the server's end brings
+        server = int((place / "server").read_text())
+        os.kill(server, signal.SIGKILL)
+        while os.getppid() == server:
+            time.sleep(0.01)
     pathlib.Path("saved").write_text("yes")
     sys.exit(75)
 
@@ -176,6 +182,24 @@ def test_a_server_that_was_killed_is_told_and_replaced(workers: Workers) -> None
     assert all(is_gone(pid) for pid in read_pids(pids))
     assert workers.run("next").code == 0
     assert workers.server() != killed[0]
+
+
+def test_a_server_that_is_killed_while_a_cancel_waits_for_its_job_hurts_nobody(workers: Workers) -> None:
+    """The worker kills it as it begins to save: the cancel stands between its SIGTERM and the worker's end by then."""
+    pids, servers = workers.place / "job" / "pids", []
+
+    def check() -> None:
+        if pids.exists() and pids.read_text():
+            servers.append(workers.server())
+            raise StageError("cancelled", do="start it again")
+
+    with pytest.raises(StageError, match="cancelled"):
+        workers.run(check=check, what="hang", orphan=True)
+    assert (workers.place / "job" / "saved").read_text() == "yes", "the worker had its time"
+    assert all(is_gone(pid) for pid in [*servers, *read_pids(pids)])
+    assert "forked from ended before this one: exit code -9" in (workers.place / "job" / "log.txt").read_text()
+    assert workers.run("next").code == 0
+    assert [workers.server()] != servers
 
 
 def test_a_server_that_cannot_start_says_why(workers: Workers) -> None:
