@@ -27,21 +27,20 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 TEMPLATE = ChatTemplate(kind="smollm3")
 
 
-def write_model(folder: Path, out: Path, seed: int = 0) -> Path:
-    """A random SmolLM3 of 2 layers x 32 beside the tokenizer of `folder`, as the stage `convert` leaves it."""
+def write_model(folder: Path, out: Path, seed: int = 0, **changes: Any) -> Path:
+    """A random SmolLM3 of 2 layers x 32 beside the tokenizer of `folder`, as the stage `convert` leaves it; `changes` are of its config."""
     import torch
     from transformers import AutoTokenizer, SmolLM3Config, SmolLM3ForCausalLM
 
     tokenizer = AutoTokenizer.from_pretrained(folder)
     torch.manual_seed(seed)
-    model = SmolLM3ForCausalLM(
-        SmolLM3Config(
-            vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2, num_attention_heads=4,
-            num_key_value_heads=2, max_position_embeddings=256, tie_word_embeddings=True, no_rope_layer_interval=2, bos_token_id=None,
-            eos_token_id=tokenizer.eos_token_id, pad_token_id=tokenizer.pad_token_id, initializer_range=0.08, use_sliding_window=False,
-        )
-    )  # fmt: skip
-    model.save_pretrained(out)
+    base: dict[str, Any] = {
+        "vocab_size": len(tokenizer), "hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4,
+        "num_key_value_heads": 2, "max_position_embeddings": 256, "tie_word_embeddings": True, "no_rope_layer_interval": 2,
+        "bos_token_id": None, "eos_token_id": tokenizer.eos_token_id, "pad_token_id": tokenizer.pad_token_id, "initializer_range": 0.08,
+        "use_sliding_window": False,
+    }  # fmt: skip
+    SmolLM3ForCausalLM(SmolLM3Config(**(base | changes))).save_pretrained(out)
     tokenizer.save_pretrained(out)
     return out
 

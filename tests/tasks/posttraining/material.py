@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,14 +26,19 @@ ADD: dict[str, Any] = {
 THOUGHT = "<think>\n7+5=12\n4+8+1=13\n</think>\nThe answer is 132."
 
 
-def train_tokenizer(folder: Path) -> Path:
-    """A tokenizer folder as the stage `tokenizer` leaves it, with 512 tokens; three line ends are one of them."""
+def dense(number: int) -> str:
+    """Words with three line ends in a row, which become one token."""
+    return prose(number).replace(".\n\n", "\n\n\n")
+
+
+def train_tokenizer(folder: Path, text: Callable[[int], str] = dense, vocab_size: int = 512) -> Path:
+    """A tokenizer folder as the stage `tokenizer` leaves it, trained on 40 texts by their number."""
     for split in ("train", "heldout"):
         (folder / "curate" / split).mkdir(parents=True)
         rows = [
             {
                 "id": f"prose/{n}",
-                "text": prose(n).replace(".\n\n", "\n\n\n"),
+                "text": text(n),
                 "source": "prose",
                 "licence": "",
                 "origin": f"{n}",
@@ -44,7 +49,7 @@ def train_tokenizer(folder: Path) -> Path:
         pq.write_table(pa.Table.from_pylist(rows), folder / "curate" / split / "prose-00000.parquet")
     out = folder / "tokenizer"
     out.mkdir()
-    tokenizer(TokenizerConfig(vocab_size=512), {"curate": folder / "curate"}, out, silent)
+    tokenizer(TokenizerConfig(vocab_size=vocab_size), {"curate": folder / "curate"}, out, silent)
     return out
 
 
