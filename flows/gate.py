@@ -133,12 +133,12 @@ def require_checked(recipe: Recipe) -> str | None:
     Raises:
         GateError: a comparison is turned off, and nothing says why.
     """
-    sections = {"data": recipe.data, "posttraining": recipe.posttraining}
-    off = [name for name, section in sections.items() if section is not None and not section.contamination_ngram]
+    sections = {"data": recipe.data, "evaluation": recipe.evaluation, "posttraining": recipe.posttraining}
+    off = [f"{name}.contamination_ngram" for name, section in sections.items() if section is not None and not section.contamination_ngram]
     reason = recipe.waiver("contamination")
     if off and reason is None:
         raise GateError(
-            f"contamination: {' and '.join(f'{name}.contamination_ngram' for name in off)}: 0 turns off the comparison with held-out text",
+            f"contamination: as it is, {' and '.join(off)} turns off the comparison of training text with what is held out",
             do="give the number of words that count as shared (13), or waive 'contamination' with a reason",
         )
     return reason if off else None
@@ -204,7 +204,7 @@ def contamination(node: Node, artifact: Artifact, desk: Desk) -> Finding | None:
     """Decontaminate before training, against every benchmark that is read later (Smol Training Playbook, post-training data; C33)."""
     if node.config.contamination_ngram:
         return None
-    problem = "contamination_ngram is 0: no text was compared with what is held out"
+    problem = f"contamination_ngram is {node.config.contamination_ngram}: no text was compared with what is held out"
     return Finding("contamination", [problem], "give the number of words that count as shared (13)")
 
 
@@ -279,6 +279,7 @@ CHECKS: dict[str, tuple[Callable[[Node, Artifact, Desk], Finding | None], ...]] 
     "curate": (documents, contamination),
     "tokenizer": (fertility,),
     "tokenize": (epochs,),
+    "evaluate": (contamination,),
     "qualify": (qualification,),
     "convert": (parity,),
     "chat": (chat_data, contamination),

@@ -68,7 +68,7 @@ class EvaluationConfig(Config):
     Playbook, evaluation guidebook)."""
     contamination_ngram: int | None = Field(13, ge=2)
     """An item built from held-out text that shares an n-gram of this many words with training text is dropped and counted (none: no
-    check)."""
+    check; the recipe must then waive the gate `contamination`)."""
     run_generated_code: Gate[bool] = False
     """Let tasks run here what the model writes (humaneval). It is code from nowhere: only inside a container without network."""
     bits_per_byte: BitsPerByteConfig = BitsPerByteConfig()

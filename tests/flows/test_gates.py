@@ -151,19 +151,19 @@ def test_a_longer_context_without_recall_in_the_panel_is_refused_until_waived() 
     list(before_the_run(Desk.of("smoke-post", [*longer, "waivers=[{gate: recall, reason: nothing here measures it}]"]), "cpu"))
 
 
-UNCHECKED = {"smoke": "data.contamination_ngram", "smoke-post": "posttraining.contamination_ngram"}
+UNCHECKED = {"data.contamination_ngram": "0", "evaluation.contamination_ngram": "null", "posttraining.contamination_ngram": "0"}
 WAIVED = "waivers=[{gate: contamination, reason: the same text on purpose}]"
 
 
 @pytest.mark.usefixtures("site")
-@pytest.mark.parametrize("name", UNCHECKED)
-def test_a_comparison_with_heldout_text_is_not_turned_off_in_silence(name: str) -> None:
-    field = UNCHECKED[name]
-    with pytest.raises(GateError, match=rf"(?s)contamination: {field}: 0 turns off.*or waive 'contamination' with a reason"):
-        list(before_the_run(Desk.of(name, [f"{field}=0"]), "cpu"))
-    said = list(before_the_run(Desk.of(name, [f"{field}=0", WAIVED]), "cpu"))
+@pytest.mark.parametrize("field", UNCHECKED)
+def test_a_comparison_with_heldout_text_is_not_turned_off_in_silence(field: str) -> None:
+    off = f"{field}={UNCHECKED[field]}"
+    with pytest.raises(GateError, match=rf"(?s)contamination: as it is, {field} turns off.*or waive 'contamination' with a reason"):
+        list(before_the_run(Desk.of("smoke-post", [off]), "cpu"))
+    said = list(before_the_run(Desk.of("smoke-post", [off, WAIVED]), "cpu"))
     assert "gate contamination: waived (the same text on purpose)" in said
-    assert not any("contamination" in line for line in before_the_run(Desk.of(name), "cpu"))
+    assert not any("contamination" in line for line in before_the_run(Desk.of("smoke-post"), "cpu"))
 
 
 @pytest.mark.usefixtures("site")
