@@ -18,7 +18,7 @@ from tasks.evaluation.named import both_halves, require_built
 from tasks.evaluation.offline_item import Item
 from tasks.evaluation.suites import SuiteTask
 
-_PART_OF_WORD = re.compile(r"\w*$")
+_PART_OF_WORD = re.compile(r"\w*\Z")
 
 
 class Question(NamedTuple):

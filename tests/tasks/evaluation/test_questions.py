@@ -58,6 +58,8 @@ def test_the_frame_is_what_all_texts_share_in_whole_words() -> None:
     assert without_frame(["Question: Who was he?\nAnswer:", "Question: Where was it?\nAnswer:"]) == ["Who was he", "Where was it"]
     assert without_frame(["the same", "the same"]) == ["the same", "the same"]
     assert without_frame(["Q: a b", "Q: a b c"]) == ["Q: a b", "c"]
+    lines = ["Yes or no\nWas he there?\nAnswer", "Yes or no\nDid it rain!\nAnswer"]
+    assert without_frame(lines) == ["Was he there?", "Did it rain!"], "a word before a line end is whole"
 
 
 def test_items_of_a_length_are_built_once_at_the_shortest(line: Any) -> None:
