@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from contracts.errors import InputError
+from tasks.data import heldout_items
 from tasks.evaluation import Question, questions_of
 from tasks.evaluation.config import SuiteTask, named_task
 from tasks.posttraining import chat_data_problems
@@ -62,9 +63,11 @@ def test_items_in_turns_are_dropped_and_counted_by_source_and_by_task(
 
 
 def test_a_source_made_of_task_items_is_refused_by_the_gate(folder: Path, tmp_path: Path, planted: dict[str, list[Question]]) -> None:
-    bad = [{"messages": [ask(one.text), say(one.answer)]} for one in planted["recall_32"][:3]]
-    (line,) = chat_data_problems(run(folder, tmp_path, [{"messages": GOOD}, *bad]))
-    assert line == "sft-main: 3 of 4 rows of set give away what is held out; take another source"
+    """Items of tasks and of skills together, of which neither is half of it."""
+    sums = [{"messages": [ask(item.question), say(item.said)]} for item in heldout_items("add", 2, seed=0)]
+    asked = [{"messages": [ask(one.text), say(one.answer)]} for one in planted["recall_32"][:2]]
+    (line,) = chat_data_problems(run(folder, tmp_path, [{"messages": GOOD}, *sums, *asked]))
+    assert line == "sft-main: 4 of 5 rows of set give away what is held out; take another source"
 
 
 def test_without_the_comparison_nothing_is_looked_for(folder: Path, tmp_path: Path, planted: dict[str, list[Question]]) -> None:
