@@ -1,4 +1,4 @@
-"""The command answers at once: help imports nothing heavy."""
+"""The command answers at once: help imports nothing heavy, and the flows nothing but Prefect that is."""
 
 from __future__ import annotations
 
@@ -25,3 +25,9 @@ def test_help_imports_nothing_heavy(arguments: list[str]) -> None:
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert "Usage" in done.stdout and "imported: []" in done.stderr, done.stderr
+
+
+def test_the_flows_import_nothing_that_only_their_stages_need() -> None:
+    program = "import sys, flows.playbook; print(sorted({'torch', 'transformers', 'numpy', 'pyarrow'} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=120, check=False)
+    assert done.stdout.strip() == "[]", done.stderr or done.stdout
