@@ -96,7 +96,7 @@ def before_the_run(desk: Desk, pool: str) -> Iterator[str]:
     if unchecked is not None:
         yield f"gate contamination: waived ({unchecked})"
     if desk.site.pool_of(release.KIND.name) == pool:
-        yield from release.require_formats(recipe)
+        release.require_formats(recipe)
     for finding in plan.findings:
         yield f"compass {finding.level}: {finding.topic}: {finding.what}"
     for case in court_plans(desk):

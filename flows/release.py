@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,8 +54,8 @@ def request(node: Node, desk: Desk) -> tuple[Any, dict[str, Path]]:
     return config, folders
 
 
-def require_formats(recipe: Recipe) -> Iterator[str]:
-    """Whether this machine can write what the recipe wants released; yields what to mind.
+def require_formats(recipe: Recipe) -> None:
+    """Refuse a recipe that wants released what this machine cannot write.
 
     Raises:
         ConfigError: llama.cpp would compute another model from the file.
@@ -69,11 +68,6 @@ def require_formats(recipe: Recipe) -> Iterator[str]:
     if not all(recipe.model.rope_layers):
         require_rope(recipe.model.rope_layers)
     require_converter()
-    if recipe.tokenizer.path is None:
-        yield (
-            "release: gguf: llama.cpp's converter knows tokenizers by a hash of what they do to one text, and refuses the one that is "
-            "trained here until its checkout is told of it (docs/release.md)"
-        )
 
 
 def _section(recipe: Recipe) -> ReleaseConfig:
