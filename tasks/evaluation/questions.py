@@ -33,11 +33,11 @@ class Question(NamedTuple):
 def questions_of(
     tasks: Mapping[str, SuiteTask], tokenizer: Path, curated: Path | None, *, limit: int | None, seed: int
 ) -> dict[str, list[Question]]:
-    """Every item that `NamedTasks.prepare` may have asked, of both halves, and more of some tasks.
+    """Every item that `NamedTasks.prepare` may have asked, of both halves, and more of some tasks; of those with `lengths`, the shortest.
 
-    Of lm-eval's tasks it is every item, whichever are drawn, without description and worked examples. Where items are built to a length,
-    the shortest one will do: a longer one puts the same question into more of the same filler. Of a task from held-out text it is every
-    candidate, since the check of the candidates against training text, which drops some of them, reads all of it.
+    Of lm-eval's tasks it is every item, whichever are drawn, without description and worked examples. RULER asks the same about a passage
+    at every length, among more of them; its random words and numbers are others at each, and stand in no text but its own. Of a task from
+    held-out text it is every candidate, since the check of the candidates against training text, which drops some of them, reads all of it.
 
     Args:
         tokenizer: folder; for tasks whose items are built to a length.
