@@ -70,9 +70,8 @@ def misses(owns: Mapping[str, float], idle: float) -> list[str]:
         owns: stage -> seconds of its flow run beyond its work, of stages that have a flow run.
         idle: seconds of a run with nothing to do.
     """
-    if not owns:
-        return ["Prefect's own share: no stage has a flow run on this server, so that it is not known"]
-    found = [f"Prefect's own share of {name}: {own:.2f} s (aim: under {OWN_AIM:g})" for name, own in owns.items() if own >= OWN_AIM]
+    found = [] if owns else ["Prefect's own share: no stage has a flow run on this server, so that it is not known"]
+    found += [f"Prefect's own share of {name}: {own:.2f} s (aim: under {OWN_AIM:g})" for name, own in owns.items() if own >= OWN_AIM]
     return found + ([f"nothing-changed run: {idle:.2f} s (aim: under {IDLE_AIM:g})"] if idle >= IDLE_AIM else [])
 
 

@@ -18,6 +18,7 @@ def test_figures_under_their_aims_miss_nothing() -> None:
         ({"source": 0.4}, IDLE_AIM, ["nothing-changed run: 15.00 s (aim: under 15)"]),
         ({"source": 4.0, "report": 5.0}, 20.0, ["Prefect's own share of source", "Prefect's own share of report", "nothing-changed run"]),
         ({}, 0.8, ["no stage has a flow run"]),
+        ({}, 20.0, ["no stage has a flow run", "nothing-changed run"]),
     ],
 )
 def test_a_missed_aim_is_named(owns: dict[str, float], idle: float, named: list[str]) -> None:
