@@ -138,7 +138,7 @@ def require_checked(recipe: Recipe) -> str | None:
     reason = recipe.waiver("contamination")
     if off and reason is None:
         raise GateError(
-            f"contamination: as it is, {' and '.join(off)} turns off the comparison of training text with what is held out",
+            f"contamination: nothing is compared with what is held out, by {' and '.join(off)}",
             do="give the number of words that count as shared (13), or waive 'contamination' with a reason",
         )
     return reason if off else None

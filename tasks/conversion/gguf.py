@@ -70,8 +70,10 @@ def known_cut(model: Path) -> str | None:
     """llama.cpp's name of the pattern of a tokenizer that a recipe trained; None for any other, which the converter must know itself."""
     path = model / "tokenizer.json"
     found = json.loads(path.read_text(encoding="utf-8")).get("pre_tokenizer") if path.is_file() else None
-    steps = (found or {}).get("pretokenizers") or [{}]
-    return CUTS.get(steps[0].get("pattern", {}).get("Regex", ""))
+    steps = (found or {}).get("pretokenizers") or []
+    if [step.get("type") for step in steps] != ["Split", "ByteLevel"]:
+        return None
+    return CUTS.get(steps[0]["pattern"].get("Regex", ""))
 
 
 def export_gguf(model: Path, out: Path, precision: Precision = "bf16", seconds: float = 3600) -> Path:

@@ -16,12 +16,12 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 STEPS = ["sft-main", "preference-main", "reinforcement-main"]
 LONGER = {
     "sft-main": ["posttraining.sft.main.epochs=4"],
-    "preference-main": ["posttraining.preference.main.epochs=3"],
+    "preference-main": ["posttraining.preference.main.epochs=6"],
     "reinforcement-main": ["posttraining.reinforcement.main.steps=20"],
     "merge": ["merging.candidates.half.name=again"],
 }
 """What no other test makes, long enough to be killed in the middle; the data stay as they are."""
-TRAINED = {"sft-main": 80, "preference-main": 24, "reinforcement-main": 20}
+TRAINED = {"sft-main": 80, "preference-main": 48, "reinforcement-main": 20}
 """Steps of these."""
 ASKS = ["posttraining.vibe.approval=true"]
 

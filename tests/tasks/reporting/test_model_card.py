@@ -183,14 +183,18 @@ def test_a_trained_tokenizer_is_known_to_the_converter_by_its_pattern(tmp_path: 
     converter, model = tmp_path / "convert_hf_to_gguf.py", folder(tmp_path / "model")
     converter.write_text(ASKING)
     for digits, name in (("single", "qwen2"), ("groups_of_three", "dbrx")):
-        split = {"type": "Split", "pattern": {"Regex": split_pattern(digits)}}
-        (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}))
+        cut = [{"type": "Split", "pattern": {"Regex": split_pattern(digits)}}, {"type": "ByteLevel"}]
+        (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": cut}}))
         assert export_gguf(model, tmp_path / f"{digits}.gguf").read_text() == f"smollm {name}"
-    for other in ({"type": "ByteLevel"}, None):  # cut otherwise: the converter must know it
+    for other in (
+        {"type": "ByteLevel"},
+        {"type": "Sequence", "pretokenizers": [*cut, {"type": "Punctuation"}]},
+        None,
+    ):  # cut otherwise: the converter must know it
         (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": other}))
         with pytest.raises(StageError, match="pre-tokenizer was not recognized"):
             export_gguf(model, tmp_path / "other.gguf")
-    (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": [split]}}))
+    (model / "tokenizer.json").write_text(json.dumps({"pre_tokenizer": {"type": "Sequence", "pretokenizers": cut}}))
     converter.write_text("def main(): pass")
     with pytest.raises(StageError, match="has get_vocab_base_pre"):
         export_gguf(model, tmp_path / "other.gguf")
