@@ -36,7 +36,7 @@ def step(sft_weight: float) -> PreferenceConfig:
     return preference_step(
         sources=[{"name": f"reverse-{mode}", "uri": f"generated:{SKILL}", "mode": mode} for mode in MODES],
         pairs={"samples": 6, "temperature": 1.0, "max_answer_tokens": 32, "heldout_share": 0.25}, loss="apo_zero", sft_weight=sft_weight,
-        beta=0.1, schedule={"learning_rate": 3e-4, "warmup_ratio": 0.1}, epochs=3, global_batch_size=32, max_length=128, clip_grad=1.0,
+        beta=0.1, schedule={"learning_rate": 2e-4, "warmup_ratio": 0.1}, epochs=3, global_batch_size=32, max_length=128, clip_grad=1.0,
         adam_beta2=0.98, placement={"gpus_per_node": 0, "micro_batch_size": 32, "checkpoint_every": 100},
     )  # fmt: skip
 
@@ -78,8 +78,9 @@ def trained(lab: Lab, sft_weight: float, before: SkillScores, monkeypatch: pytes
 @pytest.mark.usefixtures("one_thread")
 def test_apo_zero_alone_wins_its_pairs_loses_the_skill_and_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The same pairs and settings with a likelihood term on the chosen answer: the skill stays, and the gate passes. So it is for the seeds
-    0, 1 and 2: sampled accuracy 0.84 to 0.59, 0.65 to 0.32 and 0.66 to 0.41 alone, 0.84 to 0.80, 0.65 to 0.67 and 0.66 to 0.66 with it."""
-    lab = prepared(tmp_path, seed=1)
+    0, 1 and 2: sampled accuracy 0.84 to 0.54, 0.65 to 0.30 and 0.66 to 0.49 alone, 0.84 to 0.79, 0.65 to 0.64 and 0.66 to 0.66 with it.
+    The last one is furthest from the gate's bound on both sides, which leaves room for a machine that adds in another order."""
+    lab = prepared(tmp_path, seed=2)
     before = measured(lab.model, tmp_path / "before")
     alone, kept = (trained(lab, weight, before, monkeypatch) for weight in (0.0, 1.0))
     for one in (alone, kept):
