@@ -8,6 +8,7 @@ from __future__ import annotations
 import runpy
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from contracts.errors import StageError
@@ -23,7 +24,7 @@ def run(cut: str, converter: str, arguments: list[str]) -> None:
         StageError: this version of the converter asks in another way.
     """
     sys.argv = [converter, *arguments]
-    sys.path.insert(0, str(converter).rpartition("/")[0])  # it imports what lies beside it
+    sys.path.insert(0, str(Path(converter).parent))  # it imports what lies beside it
     program = runpy.run_path(converter, run_name="converter")
     asked = list(_classes_that_ask(program))
     if not asked:

@@ -30,9 +30,7 @@ class Question(NamedTuple):
     """The reference answer where it is a text; else empty."""
 
 
-def questions_of(
-    tasks: Mapping[str, SuiteTask], tokenizer: Path, curated: Path | None, *, limit: int | None, seed: int
-) -> dict[str, list[Question]]:
+def questions_of(tasks: Mapping[str, SuiteTask], tokenizer: Path, curated: Path | None, *, seed: int) -> dict[str, list[Question]]:
     """Every item that `NamedTasks.prepare` may have asked, of both halves, and more of some tasks; of those with `lengths`, the shortest.
 
     Of lm-eval's tasks it is every item, whichever are drawn, without description and worked examples. RULER asks the same about a passage
@@ -42,7 +40,6 @@ def questions_of(
     Args:
         tokenizer: folder; for tasks whose items are built to a length.
         curated: documents; needed by tasks that are built from held-out text.
-        limit: at most this many items that are made here, of each task and measurement.
         seed: of the measurements.
 
     Raises:
@@ -57,7 +54,7 @@ def questions_of(
     reader = Reader(tokenizer, max(lengths, default=0))
     reached = harness.from_harness(whole, limit=None, seed=seed, run_generated_code=False, reader=reader)
     there = sources_in(curated / "heldout") if curated is not None else []
-    made = both_halves(tasks, limit)
+    made = both_halves(tasks, None)
     for name, task in made.items():
         if task.source == "heldout":
             made[name] = task.model_copy(update={"items": round(items.SPARE * task.made_items(None))})

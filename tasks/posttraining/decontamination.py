@@ -54,7 +54,7 @@ class Decontamination:
         if tasks:
             from tasks.evaluation import questions_of  # brings lm-eval
 
-            questions = questions_of(tasks, tokenizer, curated, limit=None, seed=MEASURE_SEED)
+            questions = questions_of(tasks, tokenizer, curated, seed=MEASURE_SEED)
         texts = (document.text for document in read_documents(curated / "heldout")) if curated else ()
         return cls(texts, request.contamination_ngram, questions)
 

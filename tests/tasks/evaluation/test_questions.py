@@ -27,12 +27,13 @@ def harness_task(*rows: dict[str, Any], **config: Any) -> SuiteTask:
 
 
 def questions(folder: Path, **tasks: SuiteTask) -> dict[str, list[Question]]:
-    return questions_of(tasks, folder, None, limit=4, seed=0)
+    return questions_of(tasks, folder, None, seed=0)
 
 
 def test_they_are_the_items_of_both_measurements(line: Any) -> None:
-    tasks = {name: named_task(name) for name in ("recall_32", "copying", "grammar_pairs", "code_keyword_pairs")}
-    found = questions_of(tasks, line.model / "model", line.curate, limit=20, seed=0)
+    names = ("recall_32", "copying", "grammar_pairs", "code_keyword_pairs")
+    tasks = {name: named_task(name).model_copy(update={"items": 20}) for name in names}
+    found = questions_of(tasks, line.model / "model", line.curate, seed=0)
     for half in (False, True):
         prepared = NamedTasks.prepare(tasks, line.model / "model", line.curate, limit=20, seed=0, second_half=half)
         for name, contexts in asked(prepared).items():

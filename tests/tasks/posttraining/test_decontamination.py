@@ -25,7 +25,7 @@ TASKS = {name: {"suite": "offline", "version": 1, "items": 20} for name in ("cop
 def planted(folder: Path) -> dict[str, list[Question]]:
     """Items of the tasks, as the measurements ask them."""
     tasks = {name: named_task(name).model_copy(update={"items": 20}) for name in TASKS}
-    return questions_of(tasks, folder, None, limit=None, seed=0)
+    return questions_of(tasks, folder, None, seed=0)
 
 
 def run(folder: Path, tmp_path: Path, rows: list[Any], **more: Any) -> dict[str, Any]:
@@ -105,7 +105,7 @@ def written(folder: Path) -> Decontamination:
         "generation_kwargs": {"until": ["\n"], "max_gen_toks": 8, "do_sample": False},
     }  # fmt: skip
     task = SuiteTask(harness={"generation": config}, formulation="generation", metric="exact_match")
-    return Decontamination([], 13, questions_of({"rivers": task}, folder, None, limit=None, seed=0))
+    return Decontamination([], 13, questions_of({"rivers": task}, folder, None, seed=0))
 
 
 @pytest.mark.parametrize(
